@@ -1,0 +1,1 @@
+"""The people path: Base A, asked through queues only."""

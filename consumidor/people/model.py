@@ -1,0 +1,101 @@
+"""What the people path speaks of: an inquiry, a person's report, and the response that answers a request. Pure."""
+
+import json
+import uuid
+from typing import Literal, get_args
+
+import msgspec
+
+from consumidor.errors import FieldError
+
+Purpose = Literal["credit", "rental", "employment", "collection", "own"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+MESSAGE_VERSION = 1
+_REQUEST_IDS = uuid.UUID("b6a1b2a4-6f0e-5a0e-9c43-1f2f6b1f6a55")  # a namespace of our own; any fixed value serves
+
+
+class Inquiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One question: who (a CPF, with or without punctuation) and for what purpose the law allows asking."""
+
+    cpf: str
+    purpose: Purpose
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a person lives."""
+
+    street: str
+    city: str
+    state: str
+    postal_code: str
+
+
+class Debt(msgspec.Struct, frozen=True):
+    """One debt: integer cents, due date as YYYY-MM-DD, `open`, `paid` or `renegotiated`."""
+
+    creditor: str
+    amount_cents: int
+    due_on: str
+    status: Literal["open", "paid", "renegotiated"]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that Base A knows of a person, in clear. Lives only in the delivered response."""
+
+    cpf: str  # punctuated
+    name: str
+    address: Address
+    debts: list[Debt]
+    total_open_cents: int
+
+
+class ReportLocation(msgspec.Struct, frozen=True):
+    """Claim check: where in S3 a report over the queue's limit lies, and how to know it is whole."""
+
+    bucket: str
+    key: str
+    bytes: int
+    sha256: str
+
+
+class ResponseError(msgspec.Struct, frozen=True):
+    """Why a request failed: the error's class and its fixed phrase, never a value."""
+
+    type: str
+    title: str
+
+
+class Response(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The message in a client's response queue. Exactly one of report, report_at, error, by `status`."""
+
+    version: int = msgspec.field(default=0)  # always written: 0 is never a version
+    request_id: str = ""
+    status: Literal["found", "not_found", "failed"] = "found"
+    report: Report | msgspec.Raw | None = None
+    report_at: ReportLocation | None = None
+    error: ResponseError | None = None
+
+
+def request_id(client: str, idempotency_key: str | None, position: int, person: str, purpose: str) -> str:
+    """The id of one inquiry: the same for the same client, key, position, person and purpose; new without a key.
+
+    A JSON list keeps the five parts apart, so that no two different tuples read alike (RFC 9562, version 5).
+    """
+    if idempotency_key is None:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(_REQUEST_IDS, json.dumps([client, idempotency_key, position, person, purpose])))
+
+
+def wrong_fields(item: object, where: str = "") -> list[FieldError]:
+    """Every fault of one decoded inquiry but the CPF's check digits, each named as `<where>.<field>`."""
+    prefix = f"{where}." if where else ""
+    if not isinstance(item, dict):
+        return [{"field": where or "body", "detail": "must be an object with cpf and purpose"}]
+    wrong: list[FieldError] = [
+        {"field": f"{prefix}{name}", "detail": "is not a field of an inquiry"} for name in item if name not in ("cpf", "purpose")
+    ]
+    if not isinstance(item.get("cpf"), str):
+        wrong.append({"field": f"{prefix}cpf", "detail": "is missing" if "cpf" not in item else "must be a string"})
+    if item.get("purpose") not in PURPOSES:
+        wrong.append({"field": f"{prefix}purpose", "detail": f"must be one of {', '.join(PURPOSES)}"})
+    return wrong

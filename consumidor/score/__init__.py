@@ -1,0 +1,1 @@
+"""The score path: Base B, a scorecard, and extraction."""

@@ -1,0 +1,185 @@
+"""What a process is told by its environment: one table of keys, one table of which process reads which.
+
+`Settings.from_env("worker")` reads that process's keys and no other, so a process cannot even hold what it should not.
+Standard library only and quick to import: both Lambdas start through here.
+"""
+
+import http.client
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import quote
+
+from consumidor.errors import SettingsError
+
+_SECRET_REFERENCE = "secretsmanager:"  # noqa: S105 - a prefix, not a secret
+_EXTENSION_PORT = 2773  # AWS Parameters and Secrets Lambda extension, its documented default
+
+
+class Key(NamedTuple):
+    """One setting: how its text becomes a value, its default (None: optional; `...`: required), what it is."""
+
+    parse: Callable[[str], Any]
+    default: Any
+    about: str
+    secret: bool = False
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _matching(pattern: str, wanted: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {wanted}")
+        return text
+
+    return parse
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _hex_key(text: str) -> bytes:
+    if not re.fullmatch(r"(?:[0-9a-fA-F]{2}){32,}", text):
+        raise ValueError("must be at least 64 hexadecimal digits (32 bytes)")
+    return bytes.fromhex(text)
+
+
+def _senders(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+_TEXT = _matching(r"\S(.*\S)?", "not empty")
+_URL = _matching(r"https?://[^\s]+", "a URL beginning with http:// or https://")
+_PORT = _between(0, 65535)
+
+KEYS: dict[str, Key] = {
+    "ENVIRONMENT": Key(_one_of("dev", "tst", "prd"), ..., "dev, tst or prd: timeouts and log format"),
+    "AWS_ENDPOINT_URL": Key(_URL, None, "another AWS endpoint than Amazon's own"),
+    "AWS_REGION": Key(_matching(r"[a-z0-9-]+", "a region's name such as sa-east-1"), ..., "region of queues, buckets and keys"),
+    "JWT_ISSUER": Key(_URL, ..., "the only accepted `iss`"),
+    "JWT_AUDIENCE": Key(_TEXT, ..., "the only accepted `aud`"),
+    "JWKS_URL": Key(_URL, ..., "where the issuer publishes its keys"),
+    "CLIENTS": Key(_matching(r"(?s)file:.+|\s*\{.*\}\s*", "a JSON object or file:PATH"), ..., "client_id -> name, JSON or file:PATH"),
+    "PEOPLE_REQUESTS_QUEUE_URL": Key(_URL, ..., "request queue"),
+    "PEOPLE_REQUESTS_DLQ_URL": Key(_URL, ..., "request queue's dead letters"),
+    "PEOPLE_RESPONSES_QUEUE_PREFIX": Key(_URL, ..., "a response queue's URL less the client's name"),
+    "PEOPLE_RESULTS_BUCKET": Key(_TEXT, ..., "results too big for a queue"),
+    "PEOPLE_RESPONSE_LIMIT_BYTES": Key(_between(1024, 1048576), 1048576 - 16384, "largest response kept in the queue, body and attributes"),
+    "PEOPLE_BACKLOG_LIMIT": Key(_between(1, 10**9), 20000, "waiting requests over which the API answers 429"),
+    "PEOPLE_LINK_SECONDS": Key(_between(1, 604800), 900, "life of a presigned link, from delivery"),
+    "PEOPLE_SIGNING_KEY": Key(_matching(r"(?s)\s*\{.*\}\s*", "an Ed25519 private JWK"), ..., "signs request messages (Ed25519 JWK)", True),
+    "PEOPLE_SIGNING_PUBLIC_KEYS": Key(_matching(r"(?s)\s*\{.*\}\s*|file:.+", "a JWKS or file:PATH"), ..., "verifies request messages (JWKS, or file:PATH)"),
+    "BASE_A_DSN": Key(_TEXT, ..., "Base A as the worker's role", True),
+    "BASE_A_KMS_KEY": Key(_TEXT, ..., "KMS key that wraps Base A's data keys"),
+    "BASE_A_OWNER_DSN": Key(_TEXT, ..., "Base A as its owner", True),
+    "AUDIT_CHECKPOINT_BUCKET": Key(_TEXT, ..., "the inquiry log's chain heads (Object Lock)"),
+    "HOST": Key(_TEXT, "127.0.0.1", "address to listen on"),
+    "PORT": Key(_PORT, 8000, "port to listen on"),
+    "METRICS_PORT": Key(_PORT, 9100, "port of the worker's /metrics"),
+    "WORKER_THREADS": Key(_between(1, 64), 4, "threads of one worker"),
+    "BASE_B_URI": Key(_matching(r"mongodb(\+srv)?://\S+", "a mongodb:// URI"), ..., "Base B, with its database", True),
+    "BASE_C_URL": Key(_matching(r"https?://\S+", "one or more http(s) URLs, comma separated"), ..., "Base C, one or more nodes", True),
+    "EVENTS_FEED_QUEUE_URL": Key(_URL, ..., "feed queue"),
+    "EVENTS_FEED_DLQ_URL": Key(_URL, ..., "feed queue's dead letters"),
+    "INQUIRY_SENDERS": Key(_senders, ..., "SQS sender ids whose bureau_inquiry events count, comma separated"),
+    "PSEUDONYM_KEY": Key(_hex_key, ..., "makes a person's pseudonym from a CPF (hex, 32 bytes or more)", True),
+}
+
+_AWS = ("ENVIRONMENT", "AWS_ENDPOINT_URL", "AWS_REGION")
+_TOKEN = ("JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL", "CLIENTS")
+PROCESSES: dict[str, tuple[str, ...]] = {
+    "api": (*_AWS, *_TOKEN, "PEOPLE_REQUESTS_QUEUE_URL", "PEOPLE_RESPONSES_QUEUE_PREFIX", "PEOPLE_RESULTS_BUCKET", "PEOPLE_BACKLOG_LIMIT",
+            "PEOPLE_LINK_SECONDS", "PEOPLE_SIGNING_KEY", "PSEUDONYM_KEY", "HOST", "PORT"),
+    "worker": (*_AWS, "PEOPLE_REQUESTS_QUEUE_URL", "PEOPLE_REQUESTS_DLQ_URL", "PEOPLE_RESPONSES_QUEUE_PREFIX", "PEOPLE_RESULTS_BUCKET",
+               "PEOPLE_RESPONSE_LIMIT_BYTES", "PEOPLE_SIGNING_PUBLIC_KEYS", "BASE_A_DSN", "BASE_A_KMS_KEY", "AUDIT_CHECKPOINT_BUCKET",
+               "EVENTS_FEED_QUEUE_URL", "HOST", "METRICS_PORT", "WORKER_THREADS"),
+    "score-api": (*_AWS, *_TOKEN, "BASE_B_URI", "EVENTS_FEED_QUEUE_URL", "PSEUDONYM_KEY", "HOST", "PORT"),
+    "search": ("ENVIRONMENT", "BASE_C_URL", "CLIENTS", "PSEUDONYM_KEY"),
+    "feed": (*_AWS, "BASE_C_URL", "EVENTS_FEED_DLQ_URL", "INQUIRY_SENDERS", "PSEUDONYM_KEY"),
+    "migrate": (*_AWS, "BASE_A_OWNER_DSN", "BASE_A_DSN", "BASE_A_KMS_KEY", "BASE_B_URI", "BASE_C_URL"),
+    "extract": (*_AWS, "BASE_B_URI"),
+}  # fmt: skip
+OPTIONAL_IN = {("migrate", "BASE_B_URI"), ("migrate", "BASE_C_URL")}  # migrates the bases it is told of
+
+
+class Settings:
+    """The settings of one process, as attributes in lower case (`settings.base_a_dsn`); frozen.
+
+    Reading a key that the process does not have is an AttributeError: a mistake in the code, not in the environment.
+    """
+
+    def __init__(self, process: str, values: Mapping[str, Any]) -> None:
+        self.__dict__.update({key.lower(): value for key, value in values.items()}, process=process)
+
+    @classmethod
+    def from_env(cls, process: str, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the keys of `process` (one of `PROCESSES`).
+
+        Raises:
+            SettingsError: lists every missing or wrong key at once; never repeats a value.
+        """
+        given = os.environ if environ is None else environ
+        values, wrong = {}, []
+        for name in PROCESSES[process]:
+            try:
+                values[name] = _read(name, given.get(name, ""), optional=(process, name) in OPTIONAL_IN)
+            except ValueError as error:
+                wrong.append(f"{name} {error}")
+        if wrong:
+            raise SettingsError(f"{process}: " + "; ".join(wrong))
+        return cls(process, values)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - each key has its own type, given by its parser
+        raise AttributeError(f"the process {self.__dict__.get('process')!r} has no setting {name.upper()}")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("settings are frozen")
+
+    def __repr__(self) -> str:
+        return f"Settings({self.process!r})"  # never a value: some are secrets
+
+
+def _read(name: str, text: str, *, optional: bool) -> Any:  # noqa: ANN401 - see __getattr__
+    key = KEYS[name]
+    if not text:
+        if key.default is ... and not optional:
+            raise ValueError(f"is missing ({key.about})")
+        return None if key.default is ... else key.default
+    return key.parse(_fetch_secret(text.removeprefix(_SECRET_REFERENCE)) if text.startswith(_SECRET_REFERENCE) else text)
+
+
+def _fetch_secret(arn: str) -> str:
+    """A secret's text, from the AWS Parameters and Secrets extension beside a Lambda (localhost, no boto3).
+
+    Source: docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_lambda.html
+    """
+    connection = http.client.HTTPConnection("localhost", _EXTENSION_PORT, timeout=5)
+    headers = {"X-Aws-Parameters-Secrets-Token": os.environ.get("AWS_SESSION_TOKEN", "")}
+    try:
+        connection.request("GET", f"/secretsmanager/get?secretId={quote(arn, safe='')}", headers=headers)
+        response = connection.getresponse()
+        body = response.read()
+    except OSError as error:
+        raise ValueError("names a secret, but the secrets extension does not answer") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise ValueError(f"names a secret that the secrets extension refuses ({response.status})")
+    import json  # noqa: PLC0415 - only where a secret is fetched
+
+    return str(json.loads(body)["SecretString"])
