@@ -7,6 +7,7 @@ Standard library only and quick to import: both Lambdas start through here.
 import http.client
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
@@ -83,7 +84,9 @@ KEYS: dict[str, Key] = {
     "PEOPLE_BACKLOG_LIMIT": Key(_between(1, 10**9), 20000, "waiting requests over which the API answers 429"),
     "PEOPLE_LINK_SECONDS": Key(_between(1, 604800), 900, "life of a presigned link, from delivery"),
     "PEOPLE_SIGNING_KEY": Key(_matching(r"(?s)\s*\{.*\}\s*", "an Ed25519 private JWK"), ..., "signs request messages (Ed25519 JWK)", True),
-    "PEOPLE_SIGNING_PUBLIC_KEYS": Key(_matching(r"(?s)\s*\{.*\}\s*|file:.+", "a JWKS or file:PATH"), ..., "verifies request messages (JWKS, or file:PATH)"),
+    "PEOPLE_SIGNING_PUBLIC_KEYS": Key(
+        _matching(r"(?s)\s*\{.*\}\s*|file:.+", "a JWKS or file:PATH"), ..., "verifies request messages (JWKS)"
+    ),
     "BASE_A_DSN": Key(_TEXT, ..., "Base A as the worker's role", True),
     "BASE_A_KMS_KEY": Key(_TEXT, ..., "KMS key that wraps Base A's data keys"),
     "BASE_A_OWNER_DSN": Key(_TEXT, ..., "Base A as its owner", True),
@@ -144,7 +147,7 @@ class Settings:
             raise SettingsError(f"{process}: " + "; ".join(wrong))
         return cls(process, values)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - each key has its own type, given by its parser
+    def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the process {self.__dict__.get('process')!r} has no setting {name.upper()}")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -154,7 +157,47 @@ class Settings:
         return f"Settings({self.process!r})"  # never a value: some are secrets
 
 
-def _read(name: str, text: str, *, optional: bool) -> Any:  # noqa: ANN401 - see __getattr__
+class Document:
+    """Text given inline or as `file:PATH`; a file is read again within a second of its change, by whoever asks next."""
+
+    def __init__(self, spec: str) -> None:
+        self._path = spec.removeprefix("file:") if spec.startswith("file:") else None
+        self._text = spec
+        self._stamp: tuple[int, int, int] | None = None
+        self._look_again = 0.0
+
+    def read(self) -> tuple[str, bool]:
+        """The text now, and whether it differs from the last reading (true at the first).
+
+        Raises:
+            SettingsError: the file has never been readable. Later faults keep the last good text.
+        """
+        if self._path is None:
+            first, self._stamp = self._stamp is None, (0, 0, 0)
+            return self._text, first
+        now = time.monotonic()
+        if now < self._look_again:
+            return self._text, False
+        self._look_again = now + 1
+        return self._read_file(self._path)
+
+    def _read_file(self, path: str) -> tuple[str, bool]:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - pathlib costs the Lambdas import time
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if stamp == self._stamp:
+                return self._text, False
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as above
+                self._text = file.read()
+        except OSError as error:
+            if self._stamp is None:
+                raise SettingsError(f"a file named by a setting cannot be read: {error.strerror}") from error
+            return self._text, False
+        self._stamp = stamp
+        return self._text, True
+
+
+def _read(name: str, text: str, *, optional: bool) -> Any:
     key = KEYS[name]
     if not text:
         if key.default is ... and not optional:

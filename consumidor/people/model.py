@@ -39,6 +39,15 @@ class Debt(msgspec.Struct, frozen=True):
     status: Literal["open", "paid", "renegotiated"]
 
 
+class Person(msgspec.Struct, frozen=True):
+    """A person as they are loaded into Base A."""
+
+    cpf: str  # the 11 digits
+    name: str
+    address: Address
+    debts: list[Debt]
+
+
 class Report(msgspec.Struct, frozen=True):
     """All that Base A knows of a person, in clear. Lives only in the delivered response."""
 
