@@ -9,6 +9,7 @@ import msgspec
 from consumidor.errors import FieldError
 
 Purpose = Literal["credit", "rental", "employment", "collection", "own"]
+DebtStatus = Literal["open", "paid", "renegotiated"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_VERSION = 1
 _REQUEST_IDS = uuid.UUID("b6a1b2a4-6f0e-5a0e-9c43-1f2f6b1f6a55")  # a namespace of our own; any fixed value serves
@@ -36,7 +37,7 @@ class Debt(msgspec.Struct, frozen=True):
     creditor: str
     amount_cents: int
     due_on: str
-    status: Literal["open", "paid", "renegotiated"]
+    status: DebtStatus
 
 
 class Person(msgspec.Struct, frozen=True):
