@@ -1,8 +1,8 @@
 """Synthetic people: made up, the same for a given seed, and each computed from (seed, index) alone.
 
 So Bases A, B and C can be seeded by separate processes, from any index on, and still speak of the same people. Names, places and
-postal code ranges are Brazilian (`brazil.json`; the ranges are the public ones of the Correios); any likeness to a real person is chance. Only
-`Random.random` is drawn from, the one method whose sequence Python promises to keep between versions.
+postal code ranges are Brazilian (`brazil.json`; the ranges are the public ones of the Correios); any likeness to a real person is
+chance. Only `Random.random` is drawn from, the one method whose sequence Python promises to keep between versions.
 """
 
 import datetime as dt
@@ -38,7 +38,7 @@ _MOST_DEBTS = 400
 _BRAZIL: dict[str, Any] = json.loads(Path(__file__).with_name("brazil.json").read_text("utf-8"))
 _GIVEN, _FAMILY, _STREETS, _CREDITORS = (_BRAZIL[key] for key in ("given", "family", "streets", "creditors"))
 _CITIES = [city for city in _BRAZIL["cities"] for _ in range(city["weight"])]
-_STATUSES: list[DebtStatus] = ["open"] * 11 + ["paid"] * 6 + ["renegotiated"] * 3
+_STATUSES: tuple[DebtStatus, ...] = (*("open",) * 11, *("paid",) * 6, *("renegotiated",) * 3)
 
 
 class SyntheticPerson(Person, frozen=True):
