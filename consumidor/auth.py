@@ -112,7 +112,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class FetchNeeded(Exception):  # noqa: N818 - a signal between verify's two callers, not a fault
+class FetchNeeded(Exception):
     """The key is unknown and the JWKS may be read again, which takes a round trip."""
 
 

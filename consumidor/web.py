@@ -1,0 +1,310 @@
+"""The Starlette edge every HTTP service shares: tokens, scopes, problem+json, one log line and two metrics a request, health.
+
+A service is a `Part`: its operations, its health checks and what runs beside it. `build_app` makes one application of one or more
+parts, so that the local gateway serves by the same code what two services serve on AWS. Middleware here is plain ASGI: Starlette's
+BaseHTTPMiddleware halves the requests a core answers.
+"""
+
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+import msgspec
+import prometheus_client
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from consumidor import openapi
+from consumidor.auth import Caller, FetchNeeded, Verifier
+from consumidor.errors import ConsumidorError, FieldError, Forbidden, InvalidInput, MalformedRequest, Unauthenticated
+from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, trace_id
+
+BODY_LIMIT = 256 * 1024
+DRAIN_SECONDS = 25  # a request may take 20 s of long poll; below ECS's stop timeout
+HEALTH_SECONDS = 2.0
+
+Check = Callable[[], Awaitable[object] | object]
+Endpoint = Callable[[Request], Awaitable[Response]]
+Query = TypeVar("Query", bound=msgspec.Struct)
+log = structlog.get_logger()
+
+
+class Operation(NamedTuple):
+    """One call of the HTTP contract: what serves it, who may ask, and the types that the OpenAPI page is made from."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    scope: str
+    summary: str
+    responses: Mapping[int, Any]
+    body: Any = None
+    query: type[msgspec.Struct] | None = None
+    headers: Mapping[str, str] = {}  # optional request headers: name -> what it is
+    refusals: tuple[int, ...] = (401, 403, 422, 503)
+
+
+class Part(NamedTuple):
+    """A service: operations, health checks by dependency, and a context that is open while it serves."""
+
+    operations: list[Operation]
+    health: Mapping[str, Check] = {}
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+
+
+def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON of anything msgspec encodes (Structs, dicts, lists)."""
+    return Response(msgspec.json.encode(content), status, headers, "application/json")
+
+
+def problem(error: ConsumidorError) -> Response:
+    """An error as RFC 9457 `application/problem+json`."""
+    headers = {"cache-control": "no-store"}
+    if (retry_after := getattr(error, "retry_after", None)) is not None:
+        headers["retry-after"] = str(retry_after)
+    if isinstance(error, Unauthenticated):  # RFC 6750: no error code where no token came at all
+        headers["www-authenticate"] = "Bearer" if error.__cause__ is None else 'Bearer error="invalid_token"'
+    return Response(msgspec.json.encode(problem_document(error)), error.status, headers, "application/problem+json")
+
+
+def problem_document(error: ConsumidorError) -> dict[str, Any]:
+    """The members of a problem: type, title, status, detail, and `errors` where fields are wrong."""
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    document = {"type": f"urn:consumidor:{kind}", "title": error.title, "status": error.status, "detail": error.detail}
+    return document | ({"errors": error.fields} if isinstance(error, InvalidInput) else {})
+
+
+async def _on_consumidor_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ConsumidorError)
+    return problem(error)
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such route, wrong method, body too large) in the same dress."""
+    assert isinstance(error, HTTPException)
+    document = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
+    return Response(msgspec.json.encode(document), error.status_code, error.headers, "application/problem+json")
+
+
+class TokenBackend(AuthenticationBackend):
+    """Three outcomes: no token (None), a caller, or an AuthenticationError."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, Any] | None:
+        """Verifies in place, and in a thread only where the issuer must be asked first."""
+        given = conn.headers.getlist("authorization")
+        if not given:
+            return None
+        try:
+            caller = await self._caller(given)
+        except ConsumidorError as error:
+            raise AuthenticationError from error
+        return AuthCredentials(list(caller.scopes)), caller
+
+    async def _caller(self, given: list[str]) -> Caller:
+        scheme, _, token = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("one Authorization header, `Bearer <token>`, is needed") from ValueError("scheme")
+        try:
+            return self._verifier.verify(token, may_wait=False)
+        except FetchNeeded:
+            return await anyio.to_thread.run_sync(self._verifier.verify, token)
+
+
+def _refuse_token(_: HTTPConnection, error: AuthenticationError) -> Response:
+    cause = error.__cause__
+    assert isinstance(cause, ConsumidorError)
+    cause.__cause__ = cause.__cause__ or error  # a token came, and it was refused
+    return problem(cause)
+
+
+class Observe:
+    """Around one operation: time it, count it, log it by the route's template (a path may hold a CPF)."""
+
+    def __init__(self, app: ASGIApp, method: str, path: str) -> None:
+        self.app, self.method, self.path = app, method, path
+        self.seconds = HTTP_SECONDS.labels(path, method)
+        self.counts: dict[int, prometheus_client.Counter] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on; whatever happens, it is observed once."""
+        started, status = time.perf_counter(), 500
+        headers = dict(scope["headers"])
+        trace = scope["trace"] = trace_id(headers.get(b"traceparent", b"").decode("latin-1"))
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed)
+        finally:
+            elapsed = time.perf_counter() - started
+            self.seconds.observe(elapsed)
+            self._count(status)
+            caller = scope.get("user")
+            client = caller.client if isinstance(caller, Caller) else None
+            log.info("http", route=self.path, method=self.method, status=status, ms=round(elapsed * 1000, 2), client=client, trace=trace)
+
+    def _count(self, status: int) -> None:
+        if status not in self.counts:
+            self.counts[status] = HTTP_REQUESTS.labels(self.path, self.method, status)
+        self.counts[status].inc()
+
+
+def _guarded(operation: Operation) -> Endpoint:
+    """The endpoint behind its scope; anything unforeseen becomes a 500 that says nothing, and a log line that says where."""
+
+    async def endpoint(request: Request) -> Response:
+        if not isinstance(request.user, Caller):
+            raise Unauthenticated("a bearer token is needed")
+        if operation.scope not in request.user.scopes:
+            raise Forbidden(f"the token lacks the scope {operation.scope}")
+        try:
+            return await operation.endpoint(request)
+        except (ConsumidorError, HTTPException):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge's last resort; the message itself may hold a person's data
+            frame = error.__traceback__
+            while frame and frame.tb_next:
+                frame = frame.tb_next
+            where = f"{frame.tb_frame.f_code.co_name}:{frame.tb_lineno}" if frame else ""
+            log.error("unexpected", error=type(error).__name__, where=where, route=operation.path)
+            raise ConsumidorError("something unexpected happened here") from None
+
+    return endpoint
+
+
+def build_app(title: str, verifier: Verifier, *parts: Part) -> Starlette:
+    """One application of all the parts, with /live, /health, /metrics, /openapi.json and /docs."""
+    operations = [operation for part in parts for operation in part.operations]
+    guard = Middleware(AuthenticationMiddleware, backend=TokenBackend(verifier), on_error=_refuse_token)
+    routes = [
+        Route(
+            operation.path,
+            _guarded(operation),
+            methods=[operation.method],
+            middleware=[Middleware(Observe, operation.method, operation.path), guard],
+            max_body_size=BODY_LIMIT,
+        )
+        for operation in operations
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        verifier.start()
+        async with AsyncExitStack() as stack:
+            stack.callback(verifier.stop)
+            for part in parts:
+                await stack.enter_async_context(part.lifespan())
+            yield
+
+    return Starlette(
+        routes=[*routes, *_open_routes(title, operations, {name: check for part in parts for name, check in part.health.items()})],
+        exception_handlers={ConsumidorError: _on_consumidor_error, HTTPException: _on_http_exception},
+        lifespan=lifespan,
+    )
+
+
+def _open_routes(title: str, operations: list[Operation], checks: Mapping[str, Check]) -> list[Route]:
+    """What needs no token; not routed from outside."""
+    document = json_response(openapi.document(title, operations))
+
+    async def live(_: Request) -> Response:
+        return json_response({"status": "ok"})
+
+    async def health(_: Request) -> Response:
+        down = [name for name, check in checks.items() if not await _is_up(name, check)]
+        return json_response({"status": "down" if down else "ok", "down": down}, 503 if down else 200)
+
+    async def metrics(_: Request) -> Response:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    async def described(_: Request) -> Response:
+        return document
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(openapi.PAGE)
+
+    pages = {"/live": live, "/health": health, "/metrics": metrics, "/openapi.json": described, "/docs": docs}
+    return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
+
+
+async def _is_up(name: str, check: Check) -> bool:
+    try:
+        with anyio.fail_after(HEALTH_SECONDS):
+            result = await anyio.to_thread.run_sync(check, abandon_on_cancel=True)
+            if isinstance(result, Awaitable):
+                await result
+    except Exception as error:  # noqa: BLE001 - whatever it was, the dependency does not answer
+        log.warning("unhealthy", dependency=name, error=type(error).__name__)
+        return False
+    return True
+
+
+async def read_json(request: Request) -> Any:  # the caller checks what it is
+    """The body as plain objects.
+
+    Raises:
+        MalformedRequest: not JSON.
+    """
+    try:
+        return msgspec.json.decode(await request.body())
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedRequest("the body is not JSON") from error
+
+
+def convert(given: Mapping[str, Any], kind: type[Query], *, strict: bool = True) -> Query:
+    """A Struct from plain members, with every wrong field named at once.
+
+    Raises:
+        InvalidInput: wrong, missing or unknown members.
+    """
+    values: dict[str, Any] = {}
+    wrong: list[FieldError] = [{"field": name, "detail": "is not known here"} for name in given.keys() - set(kind.__struct_fields__)]
+    for field in msgspec.structs.fields(kind):
+        if field.name not in given:
+            if field.required:
+                wrong.append({"field": field.name, "detail": "is missing"})
+            continue
+        try:
+            values[field.name] = msgspec.convert(given[field.name], field.type, strict=strict)
+        except msgspec.ValidationError as error:
+            detail, _, inner = str(error).partition(" - at `$")
+            wrong.append({"field": field.name + inner.rstrip("`"), "detail": detail})
+    if wrong:
+        raise InvalidInput(sorted(wrong, key=lambda one: one["field"]))
+    return kind(**values)
+
+
+def read_query(request: Request, kind: type[Query]) -> Query:
+    """The query string as a Struct; text becomes numbers where the type says so.
+
+    Raises:
+        InvalidInput: as `convert`, and for a parameter given twice.
+    """
+    twice = {name for name, _ in request.query_params.multi_items() if len(request.query_params.getlist(name)) > 1}
+    if twice:
+        raise InvalidInput([{"field": name, "detail": "is given more than once"} for name in sorted(twice)])
+    return convert(dict(request.query_params), kind, strict=False)
+
+
+def serve(app: Starlette, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT, then let what is under way finish."""
+    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS)
