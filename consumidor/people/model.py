@@ -76,13 +76,27 @@ class ResponseError(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message in a client's response queue. Exactly one of report, report_at, error, by `status`."""
+    """The message in a client's response queue; report (a `Report` as JSON), report_at or error, by `status`."""
 
-    version: int = msgspec.field(default=0)  # always written: 0 is never a version
-    request_id: str = ""
-    status: Literal["found", "not_found", "failed"] = "found"
-    report: Report | msgspec.Raw | None = None
+    version: int
+    request_id: str
+    status: Literal["found", "not_found", "failed"]
+    report: msgspec.Raw = msgspec.Raw()
     report_at: ReportLocation | None = None
+    error: ResponseError | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A response as the API hands it out: with a receipt, and a presigned link (15 min) where the report lies in S3."""
+
+    request_id: str
+    status: Literal["found", "not_found", "failed"]
+    receipt: str
+    report: msgspec.Raw = msgspec.Raw()
+    report_url: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    expires_at: str | None = None
     error: ResponseError | None = None
 
 
