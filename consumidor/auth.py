@@ -17,8 +17,9 @@ import jwt
 import structlog
 import urllib3
 
-from consumidor.errors import ConsumidorError, DependencyDown, Forbidden, SettingsError, Unauthenticated
-from consumidor.settings import Document, Settings
+from consumidor.clients import Clients
+from consumidor.errors import ConsumidorError, DependencyDown, Forbidden, Unauthenticated
+from consumidor.settings import Settings
 
 LEEWAY = 30  # seconds of clock difference allowed
 TOKEN_LIMIT = 8192  # bytes; a Cognito access token has about 1,000
@@ -38,41 +39,6 @@ class Caller(NamedTuple):
     client: str
     client_id: str
     scopes: frozenset[str]
-
-
-class Clients:
-    """The registry: client_id -> name `[a-z0-9-]{1,40}`, from the setting `CLIENTS`.
-
-    Raises:
-        SettingsError: at the first reading; a later wrong file keeps the last good registry.
-    """
-
-    def __init__(self, spec: str) -> None:
-        self._document = Document(spec)
-        self._names: dict[str, str] = {}
-        self._names = _registry(self._document.read()[0])
-
-    def name(self, client_id: str) -> str | None:
-        """The client's name, or None where it is not registered."""
-        text, changed = self._document.read()
-        if changed:
-            try:
-                self._names = _registry(text)
-            except SettingsError as error:
-                log.error("clients_unreadable", detail=str(error))
-        return self._names.get(client_id)
-
-
-def _registry(text: str) -> dict[str, str]:
-    try:
-        names = json.loads(text)
-    except ValueError as error:
-        raise SettingsError("CLIENTS is not JSON") from error
-    if not isinstance(names, dict) or not all(isinstance(name, str) and re.fullmatch("[a-z0-9-]{1,40}", name) for name in names.values()):
-        raise SettingsError("CLIENTS must map each client_id to a name of 1 to 40 of a-z, 0-9 and -")
-    if len(set(names.values())) != len(names):
-        raise SettingsError("CLIENTS names a client twice")
-    return names
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

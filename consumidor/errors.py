@@ -13,6 +13,7 @@
     │   ├── MalformedMessage            cannot be read at all
     │   ├── UnknownVersion              written by a version this code does not know
     │   ├── ForgedMessage               not signed by the people API
+    │   ├── UntrustedSender             a bureau_inquiry from a sender that is not one of ours
     │   ├── ExpiredMessage              past its own deadline
     │   └── ConflictingMessage          its request id is known with another client, person or purpose
     ├── SettingsError                   wrong or missing settings, all of them in one message
@@ -128,6 +129,12 @@ class ForgedMessage(MessageRefused):
     """The message was not signed by the people API."""
 
     title = "Message not signed by the people API"
+
+
+class UntrustedSender(MessageRefused):
+    """A bureau_inquiry event from a sender that is not in INQUIRY_SENDERS."""
+
+    title = "Sender may not report inquiries"
 
 
 class ExpiredMessage(MessageRefused):

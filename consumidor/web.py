@@ -5,7 +5,6 @@ parts, so that the local gateway serves by the same code what two services serve
 BaseHTTPMiddleware halves the requests a core answers.
 """
 
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -26,9 +25,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consumidor import openapi
+from consumidor import openapi, problems
 from consumidor.auth import Caller, FetchNeeded, Verifier
-from consumidor.errors import ConsumidorError, FieldError, Forbidden, InvalidInput, MalformedRequest, Unauthenticated
+from consumidor.errors import ConsumidorError, Forbidden, InvalidInput, MalformedRequest, Unauthenticated
 from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, trace_id
 
 BODY_LIMIT = 256 * 1024
@@ -38,6 +37,8 @@ HEALTH_SECONDS = 2.0
 Check = Callable[[], Awaitable[object] | object]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Query = TypeVar("Query", bound=msgspec.Struct)
+convert = problems.convert
+problem_document = problems.problem_document
 log = structlog.get_logger()
 
 
@@ -71,19 +72,7 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
 
 def problem(error: ConsumidorError) -> Response:
     """An error as RFC 9457 `application/problem+json`."""
-    headers = {"cache-control": "no-store"}
-    if (retry_after := getattr(error, "retry_after", None)) is not None:
-        headers["retry-after"] = str(retry_after)
-    if isinstance(error, Unauthenticated):  # RFC 6750: no error code where no token came at all
-        headers["www-authenticate"] = "Bearer" if error.__cause__ is None else 'Bearer error="invalid_token"'
-    return Response(msgspec.json.encode(problem_document(error)), error.status, headers, "application/problem+json")
-
-
-def problem_document(error: ConsumidorError) -> dict[str, Any]:
-    """The members of a problem: type, title, status, detail, and `errors` where fields are wrong."""
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-    document = {"type": f"urn:consumidor:{kind}", "title": error.title, "status": error.status, "detail": error.detail}
-    return document | ({"errors": error.fields} if isinstance(error, InvalidInput) else {})
+    return Response(msgspec.json.encode(problem_document(error)), error.status, problems.problem_headers(error))
 
 
 async def _on_consumidor_error(_: Request, error: Exception) -> Response:
@@ -268,29 +257,6 @@ async def read_json(request: Request) -> Any:  # the caller checks what it is
         return msgspec.json.decode(await request.body())
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedRequest("the body is not JSON") from error
-
-
-def convert(given: Mapping[str, Any], kind: type[Query], *, strict: bool = True) -> Query:
-    """A Struct from plain members, with every wrong field named at once.
-
-    Raises:
-        InvalidInput: wrong, missing or unknown members.
-    """
-    values: dict[str, Any] = {}
-    wrong: list[FieldError] = [{"field": name, "detail": "is not known here"} for name in given.keys() - set(kind.__struct_fields__)]
-    for field in msgspec.structs.fields(kind):
-        if field.name not in given:
-            if field.required:
-                wrong.append({"field": field.name, "detail": "is missing"})
-            continue
-        try:
-            values[field.name] = msgspec.convert(given[field.name], field.type, strict=strict)
-        except msgspec.ValidationError as error:
-            detail, _, inner = str(error).partition(" - at `$")
-            wrong.append({"field": field.name + inner.rstrip("`"), "detail": detail})
-    if wrong:
-        raise InvalidInput(sorted(wrong, key=lambda one: one["field"]))
-    return kind(**values)
 
 
 def read_query(request: Request, kind: type[Query]) -> Query:

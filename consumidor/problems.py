@@ -1,0 +1,59 @@
+"""What every door makes of bad input, whatever its framework: members into Structs, errors into RFC 9457 problems."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from consumidor.errors import ConsumidorError, FieldError, InvalidInput, Unauthenticated
+
+MEDIA_TYPE = "application/problem+json"
+Members = TypeVar("Members", bound=msgspec.Struct)
+
+
+def problem_document(error: ConsumidorError) -> dict[str, Any]:
+    """The members of a problem: type, title, status, detail, and `errors` where fields are wrong."""
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    document = {"type": f"urn:consumidor:{kind}", "title": error.title, "status": error.status, "detail": error.detail}
+    return document | ({"errors": error.fields} if isinstance(error, InvalidInput) else {})
+
+
+def problem_headers(error: ConsumidorError) -> dict[str, str]:
+    """The headers that go with a problem, its media type among them."""
+    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
+    if (retry_after := getattr(error, "retry_after", None)) is not None:
+        headers["retry-after"] = str(retry_after)
+    if isinstance(error, Unauthenticated):  # RFC 6750: no error code where no token came at all
+        headers["www-authenticate"] = "Bearer" if error.__cause__ is None else 'Bearer error="invalid_token"'
+    return headers
+
+
+def convert(given: Mapping[str, Any], kind: type[Members], *, strict: bool = True) -> Members:
+    """A Struct from plain members, with every wrong field named at once and no value repeated (it may be a CPF).
+
+    Raises:
+        InvalidInput: wrong, missing or unknown members.
+    """
+    values: dict[str, Any] = {}
+    wrong: list[FieldError] = [{"field": name, "detail": "is not known here"} for name in given.keys() - set(kind.__struct_fields__)]
+    for field in msgspec.structs.fields(kind):
+        if field.name not in given:
+            if field.required:
+                wrong.append({"field": field.name, "detail": "is missing"})
+            continue
+        try:
+            values[field.name] = msgspec.convert(given[field.name], field.type, strict=strict)
+        except msgspec.ValidationError as error:
+            detail, _, inner = str(error).partition(" - at `$")
+            if detail.startswith("Invalid enum value"):
+                detail = f"must be one of {', '.join(_choices(field.type))}"
+            wrong.append({"field": field.name + inner.rstrip("`"), "detail": detail})
+    if wrong:
+        raise InvalidInput(sorted(wrong, key=lambda one: one["field"]))
+    return kind(**values)
+
+
+def _choices(kind: Any) -> list[str]:  # a type expression has no one type
+    """The words of a Literal, wherever it stands in the type."""
+    return [word for part in get_args(kind) for word in ([part] if isinstance(part, str) else _choices(part))]
