@@ -1,92 +1,23 @@
 """Starts, watches and stops child processes, as ECS does for the deployed services.
 
-A child that dies is started again, any number of times. Nothing outlives the supervisor, not even its own kill -9: a
-watchdog (one `sh`) holds the list of process groups and kills them when its pipe from the supervisor ends.
+A child that dies is started again, any number of times. Nothing outlives the supervisor, not even its own kill -9 (`Watchdog`).
 """
 
-import contextlib
-import os
-import signal
 import socket
-import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from consumidor.errors import CommandError
+from consumidor.local.child import Child, Server, Watchdog
 
-_INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "USER")  # all that a child has of our own environment
+__all__ = ["Server", "Supervisor", "free_port", "http_ready", "side_by_side"]
+
 _POLL_SECONDS = 0.05
 _STEADY_SECONDS = 10.0  # a child that lived this long had started well: its next restart is immediate again
-_LONGEST_PAUSE = 1.5  # before a restart: with the start itself this stays under 2 s
-# A child begins only once the watchdog knows its group, so that no kill -9 in between can leave one behind.
-_LAUNCHER = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "launcher")
-_WATCHDOG = ("/bin/sh", "-c", 'while read -r line; do groups=$line; done; for group in $groups; do kill -s KILL -- "-$group"; done')
-
-
-@dataclass(frozen=True)
-class Server:
-    """One child process: what to run, how to know it is ready, how to end it.
-
-    `ready` raises until the server answers; give its own calls short timeouts. `before_start` runs before every start
-    (idempotent: make a data folder, download what is missing). `after_restart` runs once a restarted server is ready
-    again. `env` is all the child gets beside PATH and the like. `user` is a system user to run as, where we are root.
-    """
-
-    name: str
-    command: list[str]
-    ready: Callable[[], None]
-    env: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_seconds: float = 5.0
-    ready_seconds: float = 60.0
-    before_start: Callable[[], None] | None = None
-    after_restart: Callable[[], None] | None = None
-
-
-class _Child:
-    """A server and the process that runs it now."""
-
-    def __init__(self, server: Server, log: Path) -> None:
-        self.server = server
-        self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
-        self.started = 0.0
-        self.quick_deaths = 0
-        self.watched = False  # whether the watching thread may start it again
-
-    def spawn(self) -> subprocess.Popen[bytes]:
-        """Lay the launcher in a process group of its own, waiting for its word to go on."""
-        server = self.server
-        kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*_LAUNCHER, *server.command], env={**kept, **server.env}, cwd="/", start_new_session=True,
-                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-                user=server.user, group=server.user, extra_groups=() if server.user else None,
-            )  # fmt: skip
-        self.started = time.monotonic()
-        return self.process
-
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def sweep(self) -> None:
-        """Kill what an ended process has left in its group."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
-                os.killpg(self.process.pid, signal.SIGKILL)
-
-    def last_lines(self, count: int = 5) -> list[str]:
-        """The end of the log, empty lines left out."""
-        with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - 8192))
-            lines = log.read().decode(errors="replace").splitlines()
-        return [line for line in lines if line.strip()][-count:]
+_LONGEST_PAUSE = 1.0  # before a restart: with the start itself this stays under 2 s
 
 
 class Supervisor:
@@ -106,12 +37,11 @@ class Supervisor:
         self._logs = logs
         self._announce = announce
         self._changed = changed
-        self._held = held
-        self._children: dict[str, _Child] = {}
-        self._stages: list[list[_Child]] = []
-        self._lock = threading.RLock()
+        self._children: dict[str, Child] = {}
+        self._stages: list[list[Child]] = []
+        self._lock = threading.RLock()  # around every change of which processes there are
         self._stopping = threading.Event()
-        self._watchdog = self._start_watchdog()
+        self._watchdog = Watchdog(held)
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 
@@ -126,7 +56,11 @@ class Supervisor:
         side_by_side(*(lambda child=child: self._first_start(child) for child in stage))
 
     def restart(self, name: str) -> None:
-        """Stop one server cleanly and start it again; returns when it is ready."""
+        """Stop one server cleanly and start it again; returns when it is ready.
+
+        Raises:
+            CommandError: as `start`.
+        """
         child = self._children[name]
         child.watched = False
         self._end([child])
@@ -144,74 +78,70 @@ class Supervisor:
         for stage in reversed(self._stages):
             self._end(stage)
         self._watcher.join()
-        with self._lock:
-            if self._watchdog.stdin and not self._watchdog.stdin.closed:
-                self._watchdog.stdin.write(b"\n")  # no group is left to kill
-                self._watchdog.stdin.close()
-            self._watchdog.wait()
+        self._watchdog.end()
 
-    def _adopt(self, server: Server) -> _Child:
+    def _adopt(self, server: Server) -> Child:
         log = self._logs / f"{server.name}.log"
         if log.exists():
             log.replace(log.with_suffix(".log.1"))  # the last run's, kept once
         log.touch(mode=0o600)
-        child = self._children[server.name] = _Child(server, log)
+        child = self._children[server.name] = Child(server, log)
         return child
 
-    def _first_start(self, child: _Child) -> None:
+    def _first_start(self, child: Child) -> None:
         self._begin(child)
         self._await_ready(child)
         child.watched = True
         self._changed()
 
-    def _begin(self, child: _Child) -> None:
+    def _begin(self, child: Child) -> None:
         if child.server.before_start:
             child.server.before_start()
         with self._lock:
-            if self._stopping.is_set():
-                raise CommandError("stopped while starting")
-            process = child.spawn()
-            self._tell_watchdog()
-        assert process.stdin is not None
-        try:
-            process.stdin.write(b"go\n")
-            process.stdin.close()
-        except BrokenPipeError:  # already dead; whoever waits for it will see
-            pass
+            self._refuse_when_stopping()
+            child.spawn()
+            self._guard()
+        child.proceed()
 
-    def _await_ready(self, child: _Child) -> None:
-        name, process = child.server.name, child.process
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise CommandError("stopped while starting")
+
+    def _guard(self) -> None:
+        self._watchdog.guard(self.pids().values())
+
+    def _await_ready(self, child: Child) -> None:
         deadline = time.monotonic() + child.server.ready_seconds
         while True:
-            if process is None or process.poll() is not None or child.process is not process:
-                raise CommandError(f"{name} ended before it was ready: {_last(child)} (see {child.log})")
+            if not child.running():
+                last = (child.last_lines(1) or ["it wrote nothing"])[0]
+                raise CommandError(f"{child.name} {child.death()} before it was ready: {last} (log: {child.log})")
             try:
                 return child.server.ready()
             except Exception as error:  # whatever it raises, it is not ready yet
                 if time.monotonic() > deadline:
                     waited = f"{child.server.ready_seconds:.0f} s"
-                    raise CommandError(f"{name} was not ready within {waited}: {error} (see {child.log})") from error
-            if self._stopping.wait(_POLL_SECONDS):
-                raise CommandError("stopped while starting")
+                    raise CommandError(f"{child.name} was not ready within {waited}: {error} (log: {child.log})") from error
+            self._stopping.wait(_POLL_SECONDS)
+            self._refuse_when_stopping()
 
     def _watch(self) -> None:
         while not self._stopping.wait(_POLL_SECONDS):
             for child in list(self._children.values()):
                 if child.watched and not child.running():
                     child.watched = False
-                    threading.Thread(target=self._revive, args=(child,), name=f"revive {child.server.name}", daemon=True).start()
+                    threading.Thread(target=self._revive, args=(child,), name=f"revive {child.name}", daemon=True).start()
             with self._lock:
-                if self._watchdog.poll() is not None and not self._stopping.is_set():
-                    self._watchdog = self._start_watchdog()
-                    self._tell_watchdog()
+                if not self._watchdog.running():
+                    self._guard()
 
-    def _revive(self, child: _Child) -> None:
-        """One restart. Where it fails the watching thread sees the child dead and calls again."""
-        assert child.process is not None
-        self._report_death(child)
+    def _revive(self, child: Child) -> None:
+        """One restart, with a pause before it where the child keeps dying. Failed ones are followed by another."""
+        lines = "".join(f"\n    {line}" for line in child.last_lines())
+        self._announce(f"{child.name} {child.death()}; starting it again. Last lines of {child.log}:{lines}")
         child.sweep()
-        child.quick_deaths = child.quick_deaths + 1 if time.monotonic() - child.started < _STEADY_SECONDS else 0
-        if self._stopping.wait(min(_LONGEST_PAUSE, 0.5 * child.quick_deaths)):
+        child.quick_deaths = child.quick_deaths + 1 if child.age() < _STEADY_SECONDS else 1
+        if self._stopping.wait(min(_LONGEST_PAUSE, 0.5 * (child.quick_deaths - 1))):
             return
         try:
             self._begin(child)
@@ -219,51 +149,23 @@ class Supervisor:
             self._await_ready(child)
             if child.server.after_restart:
                 child.server.after_restart()
-            self._announce(f"{child.server.name} is back (pid {child.process.pid})")
+            self._announce(f"{child.name} is back")
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the answer is another restart
             if not self._stopping.is_set():
-                self._announce(f"{child.server.name} did not come back: {error}")
+                self._announce(f"{child.name} did not come back: {error}")
                 child.sweep()
         child.watched = True
 
-    def _report_death(self, child: _Child) -> None:
-        assert child.process is not None
-        code = child.process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        lines = "".join(f"\n    {line}" for line in child.last_lines())
-        self._announce(f"{child.server.name} {how}; starting it again. Last lines of {child.log}:{lines}")
-
-    def _end(self, stage: list[_Child]) -> None:
+    def _end(self, stage: list[Child]) -> None:
         """Ask all to end, wait for each, kill those that do not, and sweep up after them."""
         for child in stage:
-            if child.process is not None:
-                child.process.send_signal(child.server.stop_signal)
+            child.ask_to_end()
         for child in stage:
-            if child.process is None:
-                continue
-            try:
-                child.process.wait(max(0.0, child.server.stop_seconds))
-            except subprocess.TimeoutExpired:
-                self._announce(f"{child.server.name} did not end within {child.server.stop_seconds:.0f} s: killed")
+            if not child.ended_in_time():
+                self._announce(f"{child.name} did not end within {child.server.stop_seconds:.0f} s: killed")
             child.sweep()
-            child.process.wait()
         with self._lock:
-            self._tell_watchdog()
-
-    def _start_watchdog(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            _WATCHDOG, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            pass_fds=self._held, bufsize=0,
-        )  # fmt: skip
-
-    def _tell_watchdog(self) -> None:
-        """Hand over the groups of all running children, in place of what it knew; ended ones it thereby forgets."""
-        line = " ".join(str(pid) for pid in self.pids().values())
-        try:
-            assert self._watchdog.stdin is not None
-            self._watchdog.stdin.write(f"{line}\n".encode())
-        except BrokenPipeError:  # the watching thread will start another
-            pass
+            self._guard()
 
 
 def side_by_side(*tasks: Callable[[], None]) -> None:
@@ -306,7 +208,3 @@ def http_ready(url: str) -> Callable[[], None]:
             pass
 
     return check
-
-
-def _last(child: _Child) -> str:
-    return (child.last_lines(1) or ["it wrote nothing"])[0]
