@@ -1,0 +1,347 @@
+"""The `consumidor` command: thin doors to what does the work. Exit status 0 done, 1 failed, 2 wrong use."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from consumidor.errors import CommandError, ConsumidorError, SettingsError
+from consumidor.settings import Settings
+from consumidor.show import show
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Cli(click.Group):
+    """Every error of ours is one readable line and a status, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; wrong settings are wrong use (2), all else that is refused has failed (1)."""
+        try:
+            return super().invoke(ctx)
+        except ConsumidorError as error:
+            click.secho(f"consumidor: {error.detail}", fg="red", err=True)
+            ctx.exit(2 if isinstance(error, SettingsError) else 1)
+        except KeyboardInterrupt:
+            click.secho("consumidor: stopped", err=True)
+            ctx.exit(1)
+
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path), default=".local", show_default=True, help="Folder of the running stack."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def process(function: Function) -> Callable[[], None]:
+    """A deployed process: settings from the environment, logs to standard output."""
+    name = function.__name__.replace("_", "-")
+
+    @wraps(function)
+    def start() -> None:
+        from consumidor import telemetry  # noqa: PLC0415 - each command imports what it needs, so that all start quickly
+
+        settings = Settings.from_env(name)
+        telemetry.configure_logging(settings.environment)
+        function(settings)
+
+    return main.command(name)(start)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consumidor")
+def main() -> None:
+    """A credit bureau for Brazil: people, score and events.
+
+    \b
+    Examples:
+      consumidor up                          start everything on this machine, with synthetic people
+      consumidor demo                        one request down each path, with times
+      consumidor people 465.092.081-72       ask Base A through the queues
+      consumidor score 465.092.081-72        the credit score and its reasons
+      consumidor token --client acme         a token for curl
+    """  # noqa: D301 - \b is click's mark for lines kept as they are
+
+
+@main.command()
+@home_option
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port of the API; 0 picks one.")
+@click.option("--people", type=click.IntRange(min=0), default=10000, show_default=True, help="Synthetic people to seed.")
+@click.option("--worker-threads", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--demo", is_flag=True, help="Show one request down each path when ready, then keep serving.")
+def up(home: Path, port: int, people: int, worker_threads: int, demo: bool) -> None:
+    """Start every server and service on this machine, and serve until Ctrl-C; the data stays in --home.
+
+    \b
+    Examples:
+      consumidor up
+      consumidor up --port 9000 --people 1000000 --home /tmp/bureau
+    """  # noqa: D301
+    from consumidor.local import stack  # noqa: PLC0415
+
+    then = (lambda: _demo(home, as_json=False)) if demo else None
+    stack.up(home, port, people, worker_threads, then)
+
+
+@main.command()
+@home_option
+@json_option
+def demo(home: Path, as_json: bool) -> None:
+    """One request down each path against the running stack: answers and times."""
+    _demo(home, as_json=as_json)
+
+
+def _demo(home: Path, *, as_json: bool) -> None:
+    from consumidor.local.demo import run_demo  # noqa: PLC0415
+
+    show(run_demo(_client_of(home)), as_json=as_json, title="One request down each path")
+
+
+def _stack(home: Path) -> dict[str, Any]:
+    from consumidor.local.stack import read_stack  # noqa: PLC0415
+
+    return read_stack(home)
+
+
+def _client_of(home: Path, name: str = "acme") -> Any:
+    """A client of the running stack, as any requester would have it."""
+    from consumidor.client import Consumidor, TokenSource  # noqa: PLC0415
+
+    stack = _stack(home)
+    if name not in stack["clients"]:
+        raise CommandError(f"no client {name}; `consumidor token --client {name}` registers one")
+    secrets = stack["clients"][name]
+    return Consumidor(stack["api"], TokenSource(f"{stack['issuer']}/oauth2/token", secrets["client_id"], secrets["client_secret"]))
+
+
+@main.command()
+@home_option
+@click.option("--client", required=True, help="Client's name; registered here if it is new.")
+@click.option("--scope", "scopes", multiple=True, help="A scope, such as consumidor/score.read; all by default.")
+def token(home: Path, client: str, scopes: tuple[str, ...]) -> None:
+    """Print a token, alone, on standard output.
+
+    \b
+    Example:
+      curl -H "Authorization: Bearer $(consumidor token --client acme)" http://127.0.0.1:8080/v1/score/46509208172
+    """  # noqa: D301
+    from consumidor.client import TokenSource  # noqa: PLC0415
+    from consumidor.local import stack  # noqa: PLC0415
+
+    secrets = stack.register_client(home, client)
+    source = TokenSource(f"{_stack(home)['issuer']}/oauth2/token", secrets["client_id"], secrets["client_secret"], scopes)
+    print(source())
+
+
+@main.command()
+@click.argument("cpf")
+@click.option("--purpose", default="credit", show_default=True, help="credit, rental, employment, collection or own.")
+@click.option("--client", default="acme", show_default=True)
+@click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait for the response.")
+@home_option
+@json_option
+def people(cpf: str, purpose: str, client: str, timeout: float, home: Path, as_json: bool) -> None:
+    """Ask Base A about CPF through the queues, and wait for the response."""
+    import msgspec  # noqa: PLC0415
+
+    with _client_of(home, client) as bureau:
+        try:
+            answer = bureau.ask(cpf, purpose, timeout)
+        except TimeoutError:
+            raise CommandError(f"no response within {timeout:g} s; it will be in the client's queue for a day") from None
+    show(msgspec.to_builtins(answer), as_json=as_json)
+
+
+@main.command()
+@click.argument("cpf")
+@click.option("--client", default="acme", show_default=True)
+@click.option("--language", type=click.Choice(["en", "pt"]), default="en", show_default=True, help="Language of the reasons.")
+@home_option
+@json_option
+def score(cpf: str, client: str, language: str, home: Path, as_json: bool) -> None:
+    """The credit score of CPF, with its reasons."""
+    with _client_of(home, client) as bureau:
+        show(bureau.score(cpf, language), as_json=as_json)
+
+
+@main.group()
+def events() -> None:
+    """Read and publish events."""
+
+
+@events.command("get")
+@click.argument("cpf")
+@click.option("--kind", help="bureau_inquiry, financial_movement or card_purchase.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many, newest first.")
+@click.option("--latest", is_flag=True, help="Only the latest of each kind.")
+@click.option("--client", default="acme", show_default=True)
+@home_option
+@json_option
+def events_get(cpf: str, kind: str | None, limit: int, latest: bool, client: str, home: Path, as_json: bool) -> None:
+    """The events of CPF, newest first."""
+    from itertools import islice  # noqa: PLC0415
+
+    with _client_of(home, client) as bureau:
+        if latest:
+            show(bureau.latest(cpf), as_json=as_json)
+        else:
+            filters = {"limit": min(limit, 100)} | ({"kind": kind} if kind else {})
+            show(list(islice(bureau.events(cpf, **filters), limit)), as_json=as_json)
+
+
+@events.command("publish")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@home_option
+@json_option
+def events_publish(file: Path, home: Path, as_json: bool) -> None:
+    """Send the events in FILE (JSON lines) to the feed queue.
+
+    \b
+    A line: {"event_id": "...", "cpf": "...", "kind": "card_purchase", "occurred_at": "2026-11-22T20:15:00Z",
+             "institution": "...", "amount": 12990, "currency": "BRL", "details": {}}
+    """  # noqa: D301
+    from consumidor.local import operations  # noqa: PLC0415
+
+    show(operations.publish_events(_stack(home), file), as_json=as_json)
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@home_option
+@json_option
+def load(file: Path, home: Path, as_json: bool) -> None:
+    """Load your own people from FILE (JSON lines) into Bases A and B of the running stack.
+
+    \b
+    A line: {"cpf": "...", "name": "...", "address": {"street": "...", "city": "...", "state": "SP", "postal_code": "..."},
+             "debts": [{"creditor": "...", "amount_cents": 12990, "due_on": "2026-03-10", "status": "open"}]}
+    """  # noqa: D301
+    from consumidor.local import operations  # noqa: PLC0415
+
+    show(operations.load_people(home, file), as_json=as_json)
+
+
+@main.command()
+@click.option("--to", required=True, help="A folder, or s3://bucket/prefix.")
+@click.option("--scheduler", help="A Dask cluster, such as tcp://10.0.0.1:8786; else this machine.")
+@home_option
+@json_option
+def extract(to: str, scheduler: str | None, home: Path, as_json: bool) -> None:
+    """Extract Base B to partitioned Parquet; a second run continues where the first stopped.
+
+    \b
+    Examples:
+      consumidor extract --to ./base-b
+      consumidor extract --to s3://bucket/base-b --scheduler tcp://10.0.0.1:8786
+    """  # noqa: D301
+    from consumidor.score import extraction  # noqa: PLC0415
+
+    if "BASE_B_URI" not in os.environ:  # a running stack's Base B; a deployed job has it in its environment
+        stack = _stack(home)
+        os.environ |= {"ENVIRONMENT": "dev", "BASE_B_URI": stack["base_b_uri"], "AWS_REGION": stack["aws_region"],
+                       "AWS_ENDPOINT_URL": stack["aws_endpoint_url"]}  # fmt: skip
+    show(extraction.extract_from_settings(Settings.from_env("extract"), to, scheduler), as_json=as_json)
+
+
+@main.group()
+def dlq() -> None:
+    """Look at dead letters and send them back."""
+
+
+@dlq.command("list")
+@click.argument("queue", type=click.Choice(["people-requests", "events-feed"]))
+@home_option
+@json_option
+def dlq_list(queue: str, home: Path, as_json: bool) -> None:
+    """The dead letters of QUEUE: reason, age and size, never their content."""
+    from consumidor.local import operations  # noqa: PLC0415
+
+    show(operations.list_dead_letters(_stack(home), queue), as_json=as_json, title=f"Dead letters of {queue}")
+
+
+@dlq.command("redrive")
+@click.argument("queue", type=click.Choice(["people-requests", "events-feed"]))
+@home_option
+@json_option
+def dlq_redrive(queue: str, home: Path, as_json: bool) -> None:
+    """Send the dead letters of QUEUE back to it; each is deleted only once it is sent."""
+    from consumidor.local import operations  # noqa: PLC0415
+
+    show(operations.redrive(_stack(home), queue), as_json=as_json)
+
+
+@main.group()
+def audit() -> None:
+    """The inquiry log."""
+
+
+@audit.command("verify")
+@home_option
+@json_option
+def audit_verify(home: Path, as_json: bool) -> None:
+    """Recompute the inquiry log's hash chains and hold them against the checkpoints; exit 1 on any difference."""
+    from consumidor.local import operations  # noqa: PLC0415
+
+    result = operations.verify_audit(_stack(home))
+    show(result, as_json=as_json, title="Inquiry log")
+    if result["differences"]:
+        raise CommandError(f"the inquiry log has {len(result['differences'])} differences")
+
+
+@main.group()
+def keys() -> None:
+    """Keys of the running stack."""
+
+
+@keys.command("rotate")
+@click.argument("which", type=click.Choice(["token", "data"]), default="token")
+@home_option
+@json_option
+def keys_rotate(which: str, home: Path, as_json: bool) -> None:
+    """Rotate the issuer's token key (default), or Base A's data key for new rows; what the old key made stays good."""
+    from consumidor.local import operations  # noqa: PLC0415
+
+    show(operations.rotate_keys(home, which), as_json=as_json)
+
+
+@process
+def api(settings: Settings) -> None:
+    """The people API (a deployed process; settings from the environment)."""
+    from consumidor import web  # noqa: PLC0415
+    from consumidor.people.api import build_api  # noqa: PLC0415
+
+    web.serve(build_api(settings), settings.host, settings.port)
+
+
+@process
+def worker(settings: Settings) -> None:
+    """The people worker (a deployed process; settings from the environment)."""
+    from consumidor.people import worker as people_worker  # noqa: PLC0415
+
+    people_worker.run(settings, people_worker.build_worker(settings))
+
+
+@process
+def score_api(settings: Settings) -> None:
+    """The score service (a deployed process; settings from the environment)."""
+    from consumidor.score.api import serve  # noqa: PLC0415
+
+    serve(settings)
+
+
+@process
+def migrate(settings: Settings) -> None:
+    """Create or upgrade the bases that the settings name (a deployed process)."""
+    from consumidor.migrate import migrate_all  # noqa: PLC0415
+
+    started = time.monotonic()
+    show({"migrated": migrate_all(settings), "seconds": round(time.monotonic() - started, 1)}, as_json=not sys.stdout.isatty())
+
+
+if __name__ == "__main__":
+    main()

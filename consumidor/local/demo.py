@@ -1,0 +1,61 @@
+"""One request down each path, as a user would send it, with the milliseconds of each hop."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from consumidor.client import Consumidor
+
+ELDER, YOUNGER, BIG = "465.092.081-72", "524.432.897-29", "529.982.247-25"  # always among the synthetic people
+UNKNOWN = "111.444.777-35"  # never among them
+
+
+def run_demo(client: Consumidor) -> list[dict[str, Any]]:
+    """Rows of path, hop, ms and answer; raises the first error of the API."""
+    with client:
+        rows = [row for cpf in (ELDER, YOUNGER, UNKNOWN, BIG) for row in _people(client, cpf)]
+        rows += [_timed("score", f"GET score {name}", lambda cpf=cpf: _score(client, cpf)) for name, cpf in _SAMPLES.items()]
+        rows.append(_timed("events", "GET latest", lambda: _events(client)))
+    return rows
+
+
+_SAMPLES = {"of the elder": ELDER, "of the younger": YOUNGER}
+
+
+def _timed(path: str, hop: str, call: Callable[[], str]) -> dict[str, Any]:
+    started = time.perf_counter()
+    answer = call()
+    return {"path": path, "hop": hop, "ms": round((time.perf_counter() - started) * 1000, 1), "answer": answer}
+
+
+def _people(client: Consumidor, cpf: str) -> list[dict[str, Any]]:
+    started = time.perf_counter()
+    pending = client.submit(cpf, "credit")
+    accepted = time.perf_counter()
+    answer = pending.result(30)
+    answered = time.perf_counter()
+    delivery = pending.future.result()
+    how = "by link from S3" if delivery.report_url else "in the queue"
+    text = answer.status
+    if answer.report:
+        text = f"found {how}: {len(answer.report.debts)} debts, {answer.report.total_open_cents / 100:,.2f} BRL open"
+    return [
+        {"path": "people", "hop": "POST request", "ms": round((accepted - started) * 1000, 1), "answer": "202"},
+        {"path": "people", "hop": "queue, worker, Base A, queue", "ms": round((answered - accepted) * 1000, 1), "answer": text},
+    ]
+
+
+def _score(client: Consumidor, cpf: str) -> str:
+    score = client.score(cpf)
+    reasons = "; ".join(f"{reason['text']} (-{reason['points_lost']})" for reason in score["reasons"])
+    return f"{score['score']} {score['band']}: {reasons}"
+
+
+def _events(client: Consumidor) -> str:
+    """The inquiries above reach Base C through the feed queue within a second or two."""
+    deadline = time.monotonic() + 10
+    latest = client.latest(ELDER)
+    while latest["bureau_inquiry"] is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+        latest = client.latest(ELDER)
+    return ", ".join(f"{kind} {event['occurred_at'] if event else 'none'}" for kind, event in latest.items())

@@ -1,0 +1,375 @@
+"""The people worker: request queue -> Base A -> response queue, in batches, at least once and with one visible effect.
+
+A round is: receive (several times while the queue is full), verify, one SQL call that logs and answers, S3 for what is too big, the
+responses, the inquiry events, delete. In that order, so that a crash anywhere repeats and never loses. An error knows what becomes
+of it: retryable ones come back after a while, final ones are dead letters at once.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from random import uniform
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+from prometheus_client import Counter, Gauge, Histogram
+
+from consumidor import aws, queues, telemetry
+from consumidor.cpf import punctuate
+from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown, MessageRefused
+from consumidor.events import producer
+from consumidor.events.model import Event, inquiry_event
+from consumidor.people import audit, model
+from consumidor.people.request_token import RefusedRequest, Request, RequestVerifier
+from consumidor.people.store import Outcome, PeopleStore
+from consumidor.people.vault import Vault
+from consumidor.queues import Heartbeat, Outgoing, Received
+from consumidor.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sqs.client import SQSClient
+
+WAIT = 3  # seconds of long poll: also the longest that an idle thread delays a stop
+GATHER = 5  # receives answered together while each comes back full: with many clients each send then carries more
+ALONE_AFTER = 5  # a message received more often is answered alone, so that it cannot take others along
+BACK_OFF_LIMIT = 300.0  # seconds; doubles from 2 with each receive
+CHECKPOINT_SECONDS = 10.0
+DRAIN_SECONDS = 25.0  # below ECS's stop timeout of 30 s
+DEAD_LETTER_BODY = 64 * 1024  # a longer body is kept as length and hash: with its reason it might not fit the queue
+
+log = structlog.get_logger()
+AGE = Histogram("consumidor_people_queue_age_seconds", "now - SentTimestamp of what is received",
+                buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600))  # fmt: skip
+ANSWERED = Counter("consumidor_people_messages_total", "Messages by what became of them", ["outcome"])
+BATCH = Histogram("consumidor_people_batch_size", "Messages answered together", buckets=(1, 2, 5, 10, 20, 30, 40, 50))
+SECONDS = Histogram("consumidor_people_batch_seconds", "From receive to delete", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5))
+CLAIM_CHECKS = Counter("consumidor_people_claim_checks_total", "Responses too big for the queue")
+IN_HAND = Gauge("consumidor_people_in_hand", "Messages received and not yet let go")
+
+
+class Asked(NamedTuple):
+    """A message and the request it holds."""
+
+    message: Received
+    request: Request
+
+
+class Answer(NamedTuple):
+    """A message, the request it held, the response for its client's queue, and the event that tells of it."""
+
+    message: Received
+    request: Request
+    response: Outgoing
+    event: Event
+
+
+class Worker:
+    """Answers requests until stopped. Threads share it; all it holds between rounds is the newest chain heads."""
+
+    def __init__(
+        self, settings: Settings, *, sqs: "SQSClient", s3: "S3Client", store: PeopleStore, vault: Vault, verifier: RequestVerifier
+    ) -> None:
+        self._settings, self._sqs, self._s3, self._store, self._vault, self._verifier = settings, sqs, s3, store, vault, verifier
+        self._requests = settings.people_requests_queue_url
+        self.heartbeat = Heartbeat(sqs, self._requests)
+        self.stopping = threading.Event()
+        self._heads: dict[str, tuple[int, bytes]] = {}
+        self._heads_lock = threading.Lock()
+        self.checks: Mapping[str, Callable[[], object]] = {
+            "base_a": store.ping,
+            "kms": vault.ping,
+            "sqs": self._ask_sqs,
+            "s3": lambda: _s3_call(s3.head_bucket, Bucket=settings.people_results_bucket),
+        }
+
+    def run(self) -> None:
+        """One thread's life: rounds until `stopping`; an outage is waited out without receiving."""
+        while not self.stopping.is_set():
+            try:
+                if messages := self.gather():
+                    self.round(messages)
+            except DependencyDown as error:
+                self._wait_for(error.name)
+
+    def gather(self) -> list[Received]:
+        """The messages of one round, held by the heartbeat from now on.
+
+        Raises:
+            DependencyDown: the queue does not answer and nothing was received.
+        """
+        messages: list[Received] = []
+        for turn in range(GATHER):
+            try:
+                received = queues.receive(self._sqs, self._requests, wait=0 if turn else WAIT)
+            except DependencyDown:
+                if not messages:
+                    raise
+                break
+            self.heartbeat.hold(message.receipt for message in received)
+            IN_HAND.inc(len(received))
+            messages += received
+            if len(received) < queues.BATCH:
+                break
+        for message in messages:
+            AGE.observe(max(0.0, time.time() - message.sent_at))
+        return messages
+
+    def round(self, messages: list[Received]) -> None:
+        """Answer what was gathered; often-received messages each alone and last.
+
+        Raises:
+            DependencyDown: something is down; what it concerns is already backed off.
+        """
+        together = [message for message in messages if message.receive_count <= ALONE_AFTER]
+        groups = [together] if together else []
+        groups += [[message] for message in messages if message.receive_count > ALONE_AFTER]
+        down: DependencyDown | None = None
+        for group in groups:
+            started = time.perf_counter()
+            down = self._answer_or_part(group) or down
+            BATCH.observe(len(group))
+            SECONDS.observe(time.perf_counter() - started)
+        if down:
+            raise down
+
+    def _answer_or_part(self, group: list[Received]) -> DependencyDown | None:
+        """Answer a group; where it fails in a way nobody foresaw, each of its messages alone, and then only the culprit waits."""
+        try:
+            return self._answer(group)
+        except Exception as error:  # noqa: BLE001 - one message must not stop the worker, nor take others along
+            log.error("unexpected", error=type(error).__name__, messages=len(group))
+            if len(group) == 1:
+                self._back_off(group)
+                return None
+        outcomes = [self._answer_or_part([message]) for message in group]
+        return next((down for down in outcomes if down), None)
+
+    def _answer(self, group: list[Received]) -> DependencyDown | None:
+        read = [(message, self._verifier.verify(message.body)) for message in group]
+        asked = [Asked(message, request) for message, request in read if isinstance(request, Request)]
+        refused = [(message, refusal) for message, refusal in read if isinstance(refusal, RefusedRequest)]
+        try:
+            outcomes = self._store.inquire([one.request for one in asked]) if asked else []
+        except DependencyDown as error:
+            self._back_off([one.message for one in asked])
+            return self._refuse(refused) or error
+        self._remember_heads(asked, outcomes)
+        down: DependencyDown | None = None
+        answers: list[Answer] = []
+        for one, outcome in zip(asked, outcomes, strict=True):
+            try:
+                answers.append(self._answer_to(one, outcome))
+            except MessageRefused as error:
+                refused.append((one.message, RefusedRequest(error)))
+            except DependencyDown as error:
+                self._back_off([one.message])
+                down = error
+        return self._deliver(answers) or self._refuse(refused) or down
+
+    def _answer_to(self, asked: Asked, outcome: Outcome) -> Answer:
+        """One response, checked in to S3 where it is too big.
+
+        Raises:
+            ConflictingMessage: the id is another request's: nobody is answered.
+            DependencyDown: KMS or S3.
+        """
+        client, request_id, person, purpose, _ = asked.request
+        if outcome.outcome == "conflict":
+            raise ConflictingMessage("this request id is in the log with another client, person or purpose")
+        event = inquiry_event(request_id, person, client, outcome.at, {"path": "people", "purpose": purpose})
+        response = model.Response(model.MESSAGE_VERSION, request_id, "not_found")
+        if outcome.outcome == "found":
+            report = self._report(person, outcome)
+            response = model.Response(model.MESSAGE_VERSION, request_id, "found", msgspec.Raw(report))
+        outgoing = _outgoing(response, asked.message)
+        if outgoing.size > self._settings.people_response_limit_bytes:
+            location = self._check_in(client, request_id, report)
+            outgoing = _outgoing(model.Response(model.MESSAGE_VERSION, request_id, "found", report_at=location), asked.message)
+        return Answer(asked.message, asked.request, outgoing, event)
+
+    def _report(self, person: str, outcome: Outcome) -> bytes:
+        """A `model.Report` as JSON; the debts are JSON already, as the database made them."""
+        identity = self._vault.unseal(person, outcome.key_id, outcome.wrapped_key, outcome.sealed)
+        return msgspec.json.encode({
+            "cpf": punctuate(identity.cpf), "name": identity.name, "address": identity.address,
+            "debts": msgspec.Raw(outcome.debts.encode()), "total_open_cents": outcome.total_open_cents,
+        })  # fmt: skip
+
+    def _check_in(self, client: str, request_id: str, report: bytes) -> model.ReportLocation:
+        digest = sha256(report).hexdigest()
+        bucket, key = self._settings.people_results_bucket, f"responses/{client}/{request_id}/{digest}.json"
+        _s3_call(self._s3.put_object, Bucket=bucket, Key=key, Body=report, ContentType="application/json")
+        CLAIM_CHECKS.inc()
+        return model.ReportLocation(bucket, key, len(report), digest)
+
+    def _deliver(self, answers: list[Answer]) -> DependencyDown | None:
+        """Responses to their clients' queues, events to the feed, then delete; whatever fails on the way comes again."""
+        by_client: dict[str, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            by_client[answer.request.client].append(answer)
+        down: DependencyDown | None = None
+        sent: list[Answer] = []
+        for client, mine in by_client.items():
+            failures = queues.send(self._sqs, self._queue_of(client), [answer.response for answer in mine])
+            sent += [answer for answer, failed in zip(mine, failures, strict=True) if not failed]
+            unsent = [answer.message for answer, failed in zip(mine, failures, strict=True) if failed]
+            down = next(filter(None, failures), down)
+            self._back_off(unsent)
+        return self._tell_and_delete(sent) or down
+
+    def _tell_and_delete(self, sent: list[Answer]) -> DependencyDown | None:
+        if not sent:
+            return None
+        try:
+            feed = [Outgoing(body) for body in producer.pack(answer.event for answer in sent)]
+            queues.send_all(self._sqs, self._settings.events_feed_queue_url, feed)
+            self._delete([answer.message for answer in sent])
+        except DependencyDown as error:
+            self._back_off([answer.message for answer in sent])
+            return error
+        for answer in sent:
+            self._note(answer.message, "answered", request_id=answer.request.request_id, client=answer.request.client)
+        return None
+
+    def _refuse(self, refused: Sequence[tuple[Received, RefusedRequest]]) -> DependencyDown | None:
+        """Tell the client where there is one to tell, then dead-letter with the reason, then delete."""
+        down: DependencyDown | None = None
+        for message, refusal in refused:
+            reason = type(refusal.error).__name__
+            letter = Outgoing(_letter(message.body), {**_traced(message), "reason": reason})
+            try:
+                if refusal.client and refusal.request_id:
+                    failure = model.ResponseError(f"urn:consumidor:{reason}", refusal.error.title)
+                    failed = model.Response(model.MESSAGE_VERSION, refusal.request_id, "failed", error=failure)
+                    queues.send_all(self._sqs, self._queue_of(refusal.client), [_outgoing(failed, message)])
+                queues.send_all(self._sqs, self._settings.people_requests_dlq_url, [letter])
+                self._delete([message])
+                self._note(message, "refused", reason=reason)
+            except DependencyDown as error:
+                self._back_off([message])
+                down = error
+        return down
+
+    def _delete(self, messages: list[Received]) -> None:
+        receipts = [message.receipt for message in messages]
+        queues.delete(self._sqs, self._requests, receipts)
+        self._let_go(receipts)
+
+    def _back_off(self, messages: list[Received]) -> None:
+        """Let messages be seen again after a while that doubles with each receive; the heartbeat forgets them first."""
+        receipts = {message.receipt: int(min(BACK_OFF_LIMIT, 2.0**message.receive_count) * uniform(0.8, 1.2)) for message in messages}  # noqa: S311
+        if not receipts:
+            return
+        self._let_go(list(receipts))
+        for message in messages:
+            self._note(message, "retried")
+        with contextlib.suppress(DependencyDown):  # they come again when their visibility ends
+            queues.change_visibility(self._sqs, self._requests, receipts)
+
+    def _let_go(self, receipts: list[str]) -> None:
+        self.heartbeat.release(receipts)
+        IN_HAND.dec(len(receipts))
+
+    def _note(self, message: Received, outcome: str, **more: str) -> None:
+        ANSWERED.labels(outcome).inc()
+        log.info(outcome, trace=telemetry.trace_id(message.attributes.get("traceparent")), receives=message.receive_count, **more)
+
+    def _queue_of(self, client: str) -> str:
+        return f"{self._settings.people_responses_queue_prefix}{client}"
+
+    def _remember_heads(self, asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> None:
+        with self._heads_lock:
+            for one, outcome in zip(asked, outcomes, strict=True):
+                known = self._heads.get(one.request.client, (0, b""))
+                self._heads[one.request.client] = max(known, (outcome.position, outcome.hash))
+
+    def write_checkpoint(self) -> None:
+        """Write the heads that are new since the last time to the checkpoint bucket; what fails is tried again next time."""
+        with self._heads_lock:
+            heads, self._heads = self._heads, {}
+        if not heads:
+            return
+        try:
+            audit.write_checkpoint(self._s3, self._settings.audit_checkpoint_bucket, heads)
+        except DependencyDown:
+            with self._heads_lock:
+                self._heads = {client: max(head, self._heads.get(client, head)) for client, head in heads.items()} | {
+                    client: head for client, head in self._heads.items() if client not in heads
+                }
+
+    def _ask_sqs(self) -> None:
+        if queues.backlog(self._sqs, self._requests) is None:
+            raise DependencyDown("sqs")
+
+    def _wait_for(self, name: str) -> None:
+        """Wait until a dependency answers again, asking it more and more seldom (0.2 s to 5 s)."""
+        log.warning("waiting", dependency=name)
+        pause = 0.2
+        while not self.stopping.wait(pause):
+            try:
+                self.checks[name]()
+                break
+            except ConsumidorError:
+                pause = min(5.0, pause * 2)
+        log.info("back", dependency=name)
+
+
+def _outgoing(response: model.Response, message: Received) -> Outgoing:
+    return Outgoing(msgspec.json.encode(response).decode(), _traced(message))
+
+
+def _traced(message: Received) -> dict[str, str]:
+    return {"traceparent": message.attributes["traceparent"]} if "traceparent" in message.attributes else {}
+
+
+def _letter(body: str) -> str:
+    if len(body.encode()) <= DEAD_LETTER_BODY:
+        return body
+    return msgspec.json.encode({"bytes": len(body.encode()), "sha256": sha256(body.encode()).hexdigest()}).decode()
+
+
+def _s3_call(call: Callable[..., Any], **arguments: object) -> None:
+    try:
+        call(**arguments)
+    except (ClientError, BotoCoreError) as error:
+        raise DependencyDown("s3") from error
+
+
+def build_worker(settings: Settings, **collaborators: Any) -> Worker:
+    """A worker assembled from the settings of the process `worker`; any collaborator can be given instead."""
+    threads = settings.worker_threads
+    given = {
+        "sqs": lambda: aws.client(settings, "sqs", pool=threads + 4, read_timeout=WAIT + 5),
+        "s3": lambda: aws.client(settings, "s3", pool=threads + 2),
+        "store": lambda: PeopleStore.connect(settings.base_a_dsn, threads),
+        "vault": lambda: Vault(aws.client(settings, "kms"), settings.base_a_kms_key),
+        "verifier": lambda: RequestVerifier(settings.people_signing_public_keys),
+    }
+    return Worker(settings, **{name: collaborators.get(name) or make() for name, make in given.items()})
+
+
+def run(settings: Settings, worker: Worker) -> None:
+    """Answer with `WORKER_THREADS` threads until SIGTERM or SIGINT, then finish what is in hand and write the last checkpoint."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stopping.set())
+    worker.heartbeat.start()
+    threads = [threading.Thread(target=worker.run, name=f"worker-{number}", daemon=True) for number in range(settings.worker_threads)]
+    for thread in threads:
+        thread.start()
+    log.info("working", threads=len(threads), at=datetime.now(UTC).isoformat())
+    while not worker.stopping.wait(CHECKPOINT_SECONDS):
+        worker.write_checkpoint()
+    deadline = time.monotonic() + DRAIN_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    worker.heartbeat.stop()
+    worker.write_checkpoint()
+    log.info("stopped")

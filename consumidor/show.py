@@ -1,0 +1,37 @@
+"""What commands print: tables in colour where a person looks on and rich is installed (extra `local`), JSON elsewhere."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def show(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
+    """Print rows (or one) to standard output: as a table in a terminal, else as one JSON document."""
+    console = None if as_json or not sys.stdout.isatty() else _console()
+    if console is None:
+        print(json.dumps(rows, ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2, default=str))
+        return
+    from rich.table import Table  # noqa: PLC0415 - an extra, wanted only here
+
+    listed = [rows] if isinstance(rows, Mapping) else rows
+    table = Table(title=title or None, header_style="bold cyan")
+    for column in dict.fromkeys(name for row in listed for name in row):
+        table.add_column(column, overflow="fold")
+    for row in listed:
+        table.add_row(*(_text(row.get(name)) for name in dict.fromkeys(name for row in listed for name in row)))
+    console.print(table)
+
+
+def _console() -> Any:
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return Console()
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
