@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from consumidor import auth
-from consumidor.auth import Caller, Clients, FetchNeeded, KeySet, Verifier
+from consumidor.auth import Caller, FetchNeeded, KeySet, Verifier
+from consumidor.clients import Clients
 from consumidor.errors import DependencyDown, Forbidden, Unauthenticated
 from tests.tokens import AUDIENCE, ISSUER, Issuer, b64, b64_json, drop_none, good_claims
 
