@@ -18,9 +18,12 @@ DETAILS_BYTES = 8 * 1024  # of compact JSON
 CLOCK_SKEW_MS = 5 * 60 * 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+PERSON = re.compile(r"\A[0-9a-f]{32}\Z")
 _SAFE_INTEGER = 2**53 - 1  # RFC 8259: the largest integer that every JSON reader agrees on
 _NOTHING = msgspec.Raw(b"{}")
 _RFC3339 = Annotated[datetime, msgspec.Meta(tz=True)]
+_DATE_TIME = msgspec.Meta(extra_json_schema={"format": "date-time"})
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -46,7 +49,7 @@ class _Wire(msgspec.Struct):
     kind: Kind
     occurred_at: _RFC3339
     institution: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    person: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")] | None = None
+    person: Annotated[str, msgspec.Meta(pattern=PERSON.pattern)] | None = None
     cpf: str | None = None
     amount: Annotated[int, msgspec.Meta(ge=-_SAFE_INTEGER, le=_SAFE_INTEGER)] | None = None
     currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] | None = None
@@ -99,7 +102,7 @@ def read_message(body: str | bytes) -> list[msgspec.Raw]:
     """The events of a feed message, each still to be read on its own.
 
     Raises:
-        MalformedMessage: not JSON of that shape, or not 1 to 100 events.
+        MalformedMessage: not JSON of that shape, or no event in it.
         UnknownVersion: a version other than 1.
     """
     try:
@@ -107,10 +110,10 @@ def read_message(body: str | bytes) -> list[msgspec.Raw]:
         if envelope.version != MESSAGE_VERSION:
             raise UnknownVersion(f"version {envelope.version} is not known here")
         events = _event_list.decode(envelope.events)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         raise MalformedMessage('not {"version": 1, "events": [...]}') from None
-    if not 1 <= len(events) <= MESSAGE_EVENTS:
-        raise MalformedMessage(f"a message holds 1 to {MESSAGE_EVENTS} events")
+    if not events:
+        raise MalformedMessage("a message holds at least one event")
     return events
 
 
@@ -122,7 +125,7 @@ def read_event(raw: bytes | msgspec.Raw, now_ms: int, person_of: Callable[[str],
     """
     try:
         wire = _wire.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InvalidInput([_fault(str(error))]) from None
     ms = to_ms(wire.occurred_at)
     details = msgspec.json.format(wire.details, indent=-1)
@@ -190,3 +193,47 @@ def latest_version(event_id: str, occurred_at: str) -> int:
     """
     tie = int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:3]) >> 4
     return to_ms(datetime.fromisoformat(occurred_at)) << 20 | tie
+
+
+class EventsQuery(msgspec.Struct):
+    """The parameters of `GET /v1/events`; times are RFC 3339, `since` inclusive and `until` exclusive."""
+
+    cpf: str
+    kind: Kind | None = None
+    since: Annotated[str, _DATE_TIME] | None = None
+    until: Annotated[str, _DATE_TIME] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    cursor: str | None = None
+
+
+class LatestQuery(msgspec.Struct):
+    """The parameters of `GET /v1/events/latest`."""
+
+    cpf: str
+
+
+class FoundEvent(msgspec.Struct):
+    """An event as a caller gets it: without the person, whom the caller named."""
+
+    event_id: str
+    kind: Kind
+    occurred_at: str
+    institution: str
+    amount: int | None
+    currency: str | None
+    details: msgspec.Raw = _NOTHING
+
+
+class EventsPage(msgspec.Struct):
+    """A page of a person's events, newest first; `next` is the cursor of the page after, null at the end."""
+
+    events: list[FoundEvent]
+    next: str | None
+
+
+class LatestEvents(msgspec.Struct):
+    """The latest event of each kind, null where there is none."""
+
+    bureau_inquiry: FoundEvent | None
+    financial_movement: FoundEvent | None
+    card_purchase: FoundEvent | None

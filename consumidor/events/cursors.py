@@ -1,0 +1,57 @@
+"""A caller's question of the history, and the cursors that lead from page to page of it."""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any, NamedTuple
+
+import msgspec
+
+from consumidor.errors import MalformedRequest
+from consumidor.events.model import FoundEvent, parse_time
+
+_MAC_BYTES = 16
+
+
+class Query(NamedTuple):
+    """A caller's question, checked: whose events, which, and how many at most. Times in ms since 1970."""
+
+    client: str
+    person: str
+    kind: str | None
+    since: int | None
+    until: int | None
+    limit: int
+
+    def subject(self) -> bytes:
+        """What a cursor is bound to: everything but the size of a page."""
+        return msgspec.json.encode(self[:-1])
+
+
+class Cursors:
+    """Opaque positions in one caller's own query: the sort values of the last event seen, authenticated."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hmac.digest(key, b"events cursor", "sha256")  # a key of its own, so that no cursor is ever a pseudonym
+
+    def write(self, query: Query, last: FoundEvent) -> str:
+        """The cursor of the page after `last`."""
+        return self._seal(query, msgspec.json.encode([parse_time(last.occurred_at), last.event_id]))
+
+    def read(self, query: Query, cursor: str) -> list[Any]:
+        """The sort values to go on after.
+
+        Raises:
+            MalformedRequest: not a cursor that was given for this query.
+        """
+        try:
+            position = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[_MAC_BYTES:]
+        except ValueError:
+            position = b""
+        # The whole text is compared: base64 has several spellings of the same bytes, and only ours is good.
+        if not hmac.compare_digest(cursor.encode(), self._seal(query, position).encode()):
+            raise MalformedRequest("cursor: it was not given for this query")
+        return msgspec.json.decode(position, type=list[Any])
+
+    def _seal(self, query: Query, position: bytes) -> str:
+        mac = hmac.digest(self._key, query.subject() + b"\n" + position, "sha256")[:_MAC_BYTES]
+        return urlsafe_b64encode(mac + position).decode().rstrip("=")
