@@ -103,7 +103,7 @@ def _demo(home: Path, *, as_json: bool) -> None:
 
 
 def _stack(home: Path) -> dict[str, Any]:
-    from consumidor.local.stack import read_stack  # noqa: PLC0415
+    from consumidor.local.running import read_stack  # noqa: PLC0415
 
     return read_stack(home)
 
@@ -131,9 +131,9 @@ def token(home: Path, client: str, scopes: tuple[str, ...]) -> None:
       curl -H "Authorization: Bearer $(consumidor token --client acme)" http://127.0.0.1:8080/v1/score/46509208172
     """  # noqa: D301
     from consumidor.client import TokenSource  # noqa: PLC0415
-    from consumidor.local import stack  # noqa: PLC0415
+    from consumidor.local.running import register_client  # noqa: PLC0415
 
-    secrets = stack.register_client(home, client)
+    secrets = register_client(home, client)
     source = TokenSource(f"{_stack(home)['issuer']}/oauth2/token", secrets["client_id"], secrets["client_secret"], scopes)
     print(source())
 
@@ -207,7 +207,7 @@ def events_publish(file: Path, home: Path, as_json: bool) -> None:
     """  # noqa: D301
     from consumidor.local import operations  # noqa: PLC0415
 
-    show(operations.publish_events(_stack(home), file), as_json=as_json)
+    show(operations.publish_events(home, file), as_json=as_json)
 
 
 @main.command()
@@ -261,7 +261,7 @@ def dlq_list(queue: str, home: Path, as_json: bool) -> None:
     """The dead letters of QUEUE: reason, age and size, never their content."""
     from consumidor.local import operations  # noqa: PLC0415
 
-    show(operations.list_dead_letters(_stack(home), queue), as_json=as_json, title=f"Dead letters of {queue}")
+    show(operations.list_dead_letters(home, queue), as_json=as_json, title=f"Dead letters of {queue}")
 
 
 @dlq.command("redrive")
@@ -272,7 +272,7 @@ def dlq_redrive(queue: str, home: Path, as_json: bool) -> None:
     """Send the dead letters of QUEUE back to it; each is deleted only once it is sent."""
     from consumidor.local import operations  # noqa: PLC0415
 
-    show(operations.redrive(_stack(home), queue), as_json=as_json)
+    show(operations.redrive(home, queue), as_json=as_json)
 
 
 @main.group()
@@ -287,7 +287,7 @@ def audit_verify(home: Path, as_json: bool) -> None:
     """Recompute the inquiry log's hash chains and hold them against the checkpoints; exit 1 on any difference."""
     from consumidor.local import operations  # noqa: PLC0415
 
-    result = operations.verify_audit(_stack(home))
+    result = operations.verify_audit(home)
     show(result, as_json=as_json, title="Inquiry log")
     if result["differences"]:
         raise CommandError(f"the inquiry log has {len(result['differences'])} differences")
