@@ -6,9 +6,10 @@ their own, so that what they send is told apart from what an outsider sends; the
 the worker's account holds the key that seals Base A.
 """
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ GATEWAY_ACCOUNT = "222222222222"
 KEY_ALIAS = "alias/consumidor-base-a"
 RESULTS_BUCKET = "consumidor-people-results"
 CHECKPOINT_BUCKET = "consumidor-audit-checkpoints"
+_ACCOUNTS = {"worker": WORKER_ACCOUNT, "migrate": WORKER_ACCOUNT, "api": GATEWAY_ACCOUNT, "score-api": GATEWAY_ACCOUNT}
 _DAY = 86400
 _MESSAGE_LIMIT = 1024 * 1024  # bytes, the largest SQS allows since August 2025
 _DEAD_LETTERS = {"MessageRetentionPeriod": 14 * _DAY, "VisibilityTimeout": 30}
@@ -53,7 +55,7 @@ class Resources(NamedTuple):
 
 
 class Aws:
-    """The AWS side of a stack at one endpoint; `credentials` are the owner's, else ministack's `test`.
+    """The AWS side of a stack at one endpoint; with the user's own credentials where it is not our ministack.
 
     Raises:
         CommandError: the endpoint refuses or does not answer (every method).
@@ -67,40 +69,34 @@ class Aws:
         self.s3: S3Client = self._client("s3", "test")
         self.kms: KMSClient = self._client("kms", WORKER_ACCOUNT)
 
-    def environment(self, account: str) -> dict[str, str]:
-        """Credentials of one of our processes, as boto3 reads them; nothing where the owner's own apply."""
-        if self._own_credentials:
-            return {}
-        return {"AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "test"}
-
     def _client(self, service: str, account: str) -> Any:
-        given: Any = {name.lower(): value for name, value in self.environment(account).items()}
+        given = {} if self._own_credentials else {"aws_access_key_id": account, "aws_secret_access_key": "test"}
         session: Any = boto3.Session(**given, region_name=self.region)
         quick = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 2})
         return session.client(service, endpoint_url=self.endpoint, config=quick)
 
     def has_key(self) -> bool:
         """Whether the key that seals Base A exists yet."""
-        aliases = self.kms.get_paginator("list_aliases").paginate()
-        return any(alias["AliasName"] == KEY_ALIAS for page in aliases for alias in page["Aliases"])
+        with self._explained():
+            aliases = self.kms.get_paginator("list_aliases").paginate()
+            return any(alias["AliasName"] == KEY_ALIAS for page in aliases for alias in page["Aliases"])
 
     def ensure(self, clients: Iterable[str]) -> Resources:
         """Make what is missing, set what differs; changes nothing where all is there. `clients` get a response queue each."""
-        try:
+        with self._explained():
             key = self._ensure_key()
             self._ensure_buckets(key)
             for client in clients:
                 self.ensure_response_queue(client)
             requests, requests_dlq = self._ensure_pair("people-requests", 4 * _DAY)
             feed, feed_dlq = self._ensure_pair("events-feed", 4 * _DAY)
-        except (ClientError, BotoCoreError) as error:
-            raise CommandError(f"AWS at {self.endpoint}: {error}") from error
         prefix = requests.removesuffix("people-requests") + "people-responses-"
         return Resources(requests, requests_dlq, prefix, feed, feed_dlq, RESULTS_BUCKET, CHECKPOINT_BUCKET, key)
 
     def ensure_response_queue(self, client: str) -> str:
         """The URL of one client's response queue."""
-        return self._ensure_queue(f"people-responses-{client}", _RESPONSES)
+        with self._explained():
+            return self._ensure_queue(f"people-responses-{client}", _RESPONSES)
 
     def _ensure_key(self) -> str:
         if not self.has_key():
@@ -152,7 +148,20 @@ class Aws:
         """The setting `INQUIRY_SENDERS`: whose `bureau_inquiry` events count."""
         if not self._own_credentials:
             return f"{WORKER_ACCOUNT},{GATEWAY_ACCOUNT}"
-        return str(self._client("sts", "").get_caller_identity()["UserId"]).partition(":")[0]
+        with self._explained():
+            return str(self._client("sts", "").get_caller_identity()["UserId"]).partition(":")[0]
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            raise CommandError(f"AWS at {self.endpoint}: {error}") from error
+
+
+def credentials(process: str) -> dict[str, str]:
+    """The credentials in ministack for one of our processes, as boto3 reads them from the environment."""
+    return {"AWS_ACCESS_KEY_ID": _ACCOUNTS.get(process, "test"), "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 def _allow(account: str, bucket: str, *actions: str) -> dict[str, object]:

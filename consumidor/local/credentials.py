@@ -43,8 +43,7 @@ def add_client(home: Path, name: str) -> bool:
     Raises:
         CommandError: not a name.
     """
-    if not re.fullmatch(r"[a-z0-9-]{1,40}", name):
-        raise CommandError("a client's name has 1 to 40 of a-z, 0-9 and -")
+    check_name(name)
     path = clients_path(home)
     with locked(path):
         clients = read_clients(home)
@@ -56,6 +55,16 @@ def add_client(home: Path, name: str) -> bool:
             write_private(registry_path(home), {client["client_id"]: each for each, client in clients.items()})
             write_private(path, clients)
     return added
+
+
+def check_name(name: str) -> None:
+    """Refuse what is not a client's name.
+
+    Raises:
+        CommandError: it is not 1 to 40 of a-z, 0-9 and -.
+    """
+    if not re.fullmatch(r"[a-z0-9-]{1,40}", name):
+        raise CommandError("a client's name has 1 to 40 of a-z, 0-9 and -")
 
 
 def clients_path(home: Path) -> Path:
