@@ -11,10 +11,10 @@ def migrate_all(settings: Settings) -> list[str]:
         CommandError: a base refuses; DependencyDown where it does not answer.
     """
     from consumidor.people.migrate import migrate  # noqa: PLC0415 - what is not migrated needs no driver
-    from consumidor.people.vault import ensure_data_key  # noqa: PLC0415
+    from consumidor.people.vault import Vault, ensure_data_key  # noqa: PLC0415
 
     migrate(settings.base_a_owner_dsn, settings.base_a_dsn)
-    ensure_data_key(settings.base_a_owner_dsn, aws.client(settings, "kms"), settings.base_a_kms_key)
+    ensure_data_key(settings.base_a_owner_dsn, Vault(aws.client(settings, "kms"), settings.base_a_kms_key))
     done = ["base_a"]
     if settings.base_b_uri:
         from consumidor.score.store import migrate_base_b  # noqa: PLC0415

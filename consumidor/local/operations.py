@@ -79,8 +79,8 @@ def rotate_keys(home: Path, which: str) -> dict[str, str]:
     from consumidor.people import vault  # noqa: PLC0415 - needs a database driver
 
     environment = read_environment(home).settings
-    key_id = vault.rotate_data_key(read_stack(home)["base_a_dsn"], _aws(home).kms, environment["BASE_A_KMS_KEY"])
-    return {"key": "data", "key_id": str(key_id)}
+    key = vault.rotate_data_key(read_stack(home)["base_a_dsn"], vault.Vault(_aws(home).kms, environment["BASE_A_KMS_KEY"]))
+    return {"key": "data", "key_id": key.key_id}
 
 
 def load_people(home: Path, file: Path) -> dict[str, int]:
