@@ -112,6 +112,10 @@ class KeySet:
         """End the background reading."""
         self._stop.set()
 
+    def ask(self) -> None:
+        """Raises where the issuer does not answer now, whatever keys we still have."""
+        self._fetch()
+
     def _refresh_forever(self) -> None:
         wait = 0.0
         while not self._stop.wait(wait):
@@ -200,7 +204,7 @@ class Verifier:
         self._cache: dict[bytes, _Verified] = {}
         self.hits = self.misses = 0
         keys.on_change(self._forget)
-        self.start, self.stop = keys.start, keys.stop
+        self.start, self.stop, self.ask_issuer = keys.start, keys.stop, keys.ask
 
     def verify(self, token: str, *, may_wait: bool = True) -> Caller:
         """The caller behind a token.

@@ -14,9 +14,13 @@ Members = TypeVar("Members", bound=msgspec.Struct)
 
 def problem_document(error: ConsumidorError) -> dict[str, Any]:
     """The members of a problem: type, title, status, detail, and `errors` where fields are wrong."""
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-    document = {"type": f"urn:consumidor:{kind}", "title": error.title, "status": error.status, "detail": error.detail}
+    document = {"type": problem_type(error), "title": error.title, "status": error.status, "detail": error.detail}
     return document | ({"errors": error.fields} if isinstance(error, InvalidInput) else {})
+
+
+def problem_type(error: ConsumidorError) -> str:
+    """The URI of an error's class: InvalidInput -> urn:consumidor:invalid-input."""
+    return "urn:consumidor:" + re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 def problem_headers(error: ConsumidorError) -> dict[str, str]:

@@ -5,6 +5,7 @@ parts, so that the local gateway serves by the same code what two services serve
 BaseHTTPMiddleware halves the requests a core answers.
 """
 
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -204,17 +205,20 @@ def build_app(title: str, verifier: Verifier, *parts: Part) -> Starlette:
                 await stack.enter_async_context(part.lifespan())
             yield
 
+    checks: dict[str, Check] = {"issuer": verifier.ask_issuer} | {name: check for part in parts for name, check in part.health.items()}
     return Starlette(
-        routes=[*routes, *_open_routes(title, operations, {name: check for part in parts for name, check in part.health.items()})],
+        routes=[*routes, *_monitor_routes(checks), *_description_routes(title, operations)],
         exception_handlers={ConsumidorError: _on_consumidor_error, HTTPException: _on_http_exception},
         lifespan=lifespan,
     )
 
 
-def _open_routes(title: str, operations: list[Operation], checks: Mapping[str, Check]) -> list[Route]:
-    """What needs no token; not routed from outside."""
-    document = json_response(openapi.document(title, operations))
+def build_monitor(checks: Mapping[str, Check]) -> Starlette:
+    """An application of /live, /health and /metrics alone, for a process that serves nothing else."""
+    return Starlette(routes=_monitor_routes(checks))
 
+
+def _monitor_routes(checks: Mapping[str, Check]) -> list[Route]:
     async def live(_: Request) -> Response:
         return json_response({"status": "ok"})
 
@@ -225,14 +229,20 @@ def _open_routes(title: str, operations: list[Operation], checks: Mapping[str, C
     async def metrics(_: Request) -> Response:
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
+    pages = {"/live": live, "/health": health, "/metrics": metrics}
+    return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
+
+
+def _description_routes(title: str, operations: list[Operation]) -> list[Route]:
+    document = json_response(openapi.document(title, operations))
+
     async def described(_: Request) -> Response:
         return document
 
     async def docs(_: Request) -> Response:
         return HTMLResponse(openapi.PAGE)
 
-    pages = {"/live": live, "/health": health, "/metrics": metrics, "/openapi.json": described, "/docs": docs}
-    return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
+    return [Route("/openapi.json", described, methods=["GET"]), Route("/docs", docs, methods=["GET"])]
 
 
 async def _is_up(name: str, check: Check) -> bool:
@@ -274,3 +284,9 @@ def read_query(request: Request, kind: type[Query]) -> Query:
 def serve(app: Starlette, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then let what is under way finish."""
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS)
+
+
+def serve_beside(app: Starlette, host: str, port: int) -> None:
+    """Serve from a daemon thread, beside the process's own work; signals stay the process's own."""
+    config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+    threading.Thread(target=uvicorn.Server(config).run, name="monitor", daemon=True).start()

@@ -1,6 +1,7 @@
 """What an operator does to a running stack: dead letters, the audit, keys, people and events of one's own."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def verify_audit(home: Path) -> dict[str, Any]:
 
     stack = read_stack(home)
     checkpoints = audit.read_checkpoints(_aws(home).s3, stack["audit_checkpoint_bucket"])
-    return audit.verify(stack["base_a_dsn"], checkpoints)._asdict()
+    return asdict(audit.verify(stack["base_a_dsn"], checkpoints))
 
 
 def rotate_keys(home: Path, which: str) -> dict[str, str]:

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 import jwt
 
 from consumidor.auth import strict_parts
-from consumidor.errors import ExpiredMessage, ForgedMessage, MalformedMessage, MessageRefused, SettingsError, UnknownVersion
+from consumidor.errors import (
+    ConsumidorError,
+    ExpiredMessage,
+    ForgedMessage,
+    MalformedMessage,
+    MessageRefused,
+    SettingsError,
+    UnknownVersion,
+)
 from consumidor.people.model import MESSAGE_VERSION, PURPOSES
 from consumidor.settings import Document
 
@@ -36,7 +44,7 @@ class Request(NamedTuple):
 class RefusedRequest(NamedTuple):
     """Why a message is refused, and whom to tell: client and request id, where the signature was true and both are readable."""
 
-    error: MessageRefused
+    error: ConsumidorError
     client: str | None = None
     request_id: str | None = None
 

@@ -11,22 +11,19 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from random import uniform
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 from prometheus_client import Counter, Gauge, Histogram
 
-from consumidor import aws, queues, telemetry
-from consumidor.cpf import punctuate
-from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown, MessageRefused
+from consumidor import aws, queues, telemetry, web
+from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown, SealBroken
 from consumidor.events import producer
-from consumidor.events.model import Event, inquiry_event
-from consumidor.people import audit, model
+from consumidor.people import audit
+from consumidor.people.answers import Answer, Answerer, Asked, failure, traced
 from consumidor.people.request_token import RefusedRequest, Request, RequestVerifier
 from consumidor.people.store import Outcome, PeopleStore
 from consumidor.people.vault import Vault
@@ -51,24 +48,7 @@ AGE = Histogram("consumidor_people_queue_age_seconds", "now - SentTimestamp of w
 ANSWERED = Counter("consumidor_people_messages_total", "Messages by what became of them", ["outcome"])
 BATCH = Histogram("consumidor_people_batch_size", "Messages answered together", buckets=(1, 2, 5, 10, 20, 30, 40, 50))
 SECONDS = Histogram("consumidor_people_batch_seconds", "From receive to delete", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5))
-CLAIM_CHECKS = Counter("consumidor_people_claim_checks_total", "Responses too big for the queue")
 IN_HAND = Gauge("consumidor_people_in_hand", "Messages received and not yet let go")
-
-
-class Asked(NamedTuple):
-    """A message and the request it holds."""
-
-    message: Received
-    request: Request
-
-
-class Answer(NamedTuple):
-    """A message, the request it held, the response for its client's queue, and the event that tells of it."""
-
-    message: Received
-    request: Request
-    response: Outgoing
-    event: Event
 
 
 class Worker:
@@ -77,7 +57,8 @@ class Worker:
     def __init__(
         self, settings: Settings, *, sqs: "SQSClient", s3: "S3Client", store: PeopleStore, vault: Vault, verifier: RequestVerifier
     ) -> None:
-        self._settings, self._sqs, self._s3, self._store, self._vault, self._verifier = settings, sqs, s3, store, vault, verifier
+        self._settings, self._sqs, self._s3, self._store, self._verifier = settings, sqs, s3, store, verifier
+        self._answers = Answerer(vault, s3, settings.people_results_bucket, settings.people_response_limit_bytes)
         self._requests = settings.people_requests_queue_url
         self.heartbeat = Heartbeat(sqs, self._requests)
         self.stopping = threading.Event()
@@ -87,7 +68,7 @@ class Worker:
             "base_a": store.ping,
             "kms": vault.ping,
             "sqs": self._ask_sqs,
-            "s3": lambda: _s3_call(s3.head_bucket, Bucket=settings.people_results_bucket),
+            "s3": self._answers.ask_s3,
         }
 
     def run(self) -> None:
@@ -166,49 +147,15 @@ class Worker:
         answers: list[Answer] = []
         for one, outcome in zip(asked, outcomes, strict=True):
             try:
-                answers.append(self._answer_to(one, outcome))
-            except MessageRefused as error:
+                answers.append(self._answers.answer(one, outcome))
+            except ConflictingMessage as error:
                 refused.append((one.message, RefusedRequest(error)))
+            except SealBroken as error:
+                refused.append((one.message, RefusedRequest(error, one.request.client, one.request.request_id)))
             except DependencyDown as error:
                 self._back_off([one.message])
                 down = error
         return self._deliver(answers) or self._refuse(refused) or down
-
-    def _answer_to(self, asked: Asked, outcome: Outcome) -> Answer:
-        """One response, checked in to S3 where it is too big.
-
-        Raises:
-            ConflictingMessage: the id is another request's: nobody is answered.
-            DependencyDown: KMS or S3.
-        """
-        client, request_id, person, purpose, _ = asked.request
-        if outcome.outcome == "conflict":
-            raise ConflictingMessage("this request id is in the log with another client, person or purpose")
-        event = inquiry_event(request_id, person, client, outcome.at, {"path": "people", "purpose": purpose})
-        response = model.Response(model.MESSAGE_VERSION, request_id, "not_found")
-        if outcome.outcome == "found":
-            report = self._report(person, outcome)
-            response = model.Response(model.MESSAGE_VERSION, request_id, "found", msgspec.Raw(report))
-        outgoing = _outgoing(response, asked.message)
-        if outgoing.size > self._settings.people_response_limit_bytes:
-            location = self._check_in(client, request_id, report)
-            outgoing = _outgoing(model.Response(model.MESSAGE_VERSION, request_id, "found", report_at=location), asked.message)
-        return Answer(asked.message, asked.request, outgoing, event)
-
-    def _report(self, person: str, outcome: Outcome) -> bytes:
-        """A `model.Report` as JSON; the debts are JSON already, as the database made them."""
-        identity = self._vault.unseal(person, outcome.key_id, outcome.wrapped_key, outcome.sealed)
-        return msgspec.json.encode({
-            "cpf": punctuate(identity.cpf), "name": identity.name, "address": identity.address,
-            "debts": msgspec.Raw(outcome.debts.encode()), "total_open_cents": outcome.total_open_cents,
-        })  # fmt: skip
-
-    def _check_in(self, client: str, request_id: str, report: bytes) -> model.ReportLocation:
-        digest = sha256(report).hexdigest()
-        bucket, key = self._settings.people_results_bucket, f"responses/{client}/{request_id}/{digest}.json"
-        _s3_call(self._s3.put_object, Bucket=bucket, Key=key, Body=report, ContentType="application/json")
-        CLAIM_CHECKS.inc()
-        return model.ReportLocation(bucket, key, len(report), digest)
 
     def _deliver(self, answers: list[Answer]) -> DependencyDown | None:
         """Responses to their clients' queues, events to the feed, then delete; whatever fails on the way comes again."""
@@ -244,12 +191,10 @@ class Worker:
         down: DependencyDown | None = None
         for message, refusal in refused:
             reason = type(refusal.error).__name__
-            letter = Outgoing(_letter(message.body), {**_traced(message), "reason": reason})
+            letter = Outgoing(_letter(message.body), {**traced(message), "reason": reason})
             try:
                 if refusal.client and refusal.request_id:
-                    failure = model.ResponseError(f"urn:consumidor:{reason}", refusal.error.title)
-                    failed = model.Response(model.MESSAGE_VERSION, refusal.request_id, "failed", error=failure)
-                    queues.send_all(self._sqs, self._queue_of(refusal.client), [_outgoing(failed, message)])
+                    queues.send_all(self._sqs, self._queue_of(refusal.client), [failure(refusal.error, refusal.request_id, message)])
                 queues.send_all(self._sqs, self._settings.people_requests_dlq_url, [letter])
                 self._delete([message])
                 self._note(message, "refused", reason=reason)
@@ -322,38 +267,24 @@ class Worker:
         log.info("back", dependency=name)
 
 
-def _outgoing(response: model.Response, message: Received) -> Outgoing:
-    return Outgoing(msgspec.json.encode(response).decode(), _traced(message))
-
-
-def _traced(message: Received) -> dict[str, str]:
-    return {"traceparent": message.attributes["traceparent"]} if "traceparent" in message.attributes else {}
-
-
 def _letter(body: str) -> str:
     if len(body.encode()) <= DEAD_LETTER_BODY:
         return body
     return msgspec.json.encode({"bytes": len(body.encode()), "sha256": sha256(body.encode()).hexdigest()}).decode()
 
 
-def _s3_call(call: Callable[..., Any], **arguments: object) -> None:
-    try:
-        call(**arguments)
-    except (ClientError, BotoCoreError) as error:
-        raise DependencyDown("s3") from error
-
-
 def build_worker(settings: Settings, **collaborators: Any) -> Worker:
     """A worker assembled from the settings of the process `worker`; any collaborator can be given instead."""
     threads = settings.worker_threads
-    given = {
+    given: dict[str, Callable[[], object]] = {
         "sqs": lambda: aws.client(settings, "sqs", pool=threads + 4, read_timeout=WAIT + 5),
         "s3": lambda: aws.client(settings, "s3", pool=threads + 2),
         "store": lambda: PeopleStore.connect(settings.base_a_dsn, threads),
         "vault": lambda: Vault(aws.client(settings, "kms"), settings.base_a_kms_key),
         "verifier": lambda: RequestVerifier(settings.people_signing_public_keys),
     }
-    return Worker(settings, **{name: collaborators.get(name) or make() for name, make in given.items()})
+    made: dict[str, Any] = {name: collaborators.get(name) or make() for name, make in given.items()}
+    return Worker(settings, **made)
 
 
 def run(settings: Settings, worker: Worker) -> None:
@@ -364,7 +295,8 @@ def run(settings: Settings, worker: Worker) -> None:
     threads = [threading.Thread(target=worker.run, name=f"worker-{number}", daemon=True) for number in range(settings.worker_threads)]
     for thread in threads:
         thread.start()
-    log.info("working", threads=len(threads), at=datetime.now(UTC).isoformat())
+    web.serve_beside(web.build_monitor(worker.checks), settings.host, settings.metrics_port)
+    log.info("working", threads=len(threads))
     while not worker.stopping.wait(CHECKPOINT_SECONDS):
         worker.write_checkpoint()
     deadline = time.monotonic() + DRAIN_SECONDS
