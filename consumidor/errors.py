@@ -9,6 +9,7 @@
     ├── TooLarge                  413
     ├── TooManyRequests           429   retryable
     ├── DependencyDown            503   retryable: a server behind us is down or slow
+    ├── SealBroken                500   a sealed record of Base A does not open: altered, or another person's
     ├── MessageRefused                  a queue message that can never be answered: dead letter at once
     │   ├── MalformedMessage            cannot be read at all
     │   ├── UnknownVersion              written by a version this code does not know
@@ -105,6 +106,12 @@ class DependencyDown(ConsumidorError):
         super().__init__(f"{name} is not answering")
         self.name = name
         self.retry_after = retry_after
+
+
+class SealBroken(ConsumidorError):
+    """A sealed record or data key of Base A was altered, or belongs to another person or key; no retry mends it."""
+
+    title = "Record cannot be opened"
 
 
 class MessageRefused(ConsumidorError):

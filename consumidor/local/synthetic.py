@@ -77,7 +77,7 @@ def _person(seed: int, index: int, year: int, dates: list[str]) -> SyntheticPers
                 due_on=dates[int(draw() * len(dates))],
                 status=_STATUSES[int(draw() * len(_STATUSES))],
             )
-            for _ in range(_LARGE_DEBTS if large else _debt_count(draw(), draw()))
+            for _ in range(_LARGE_DEBTS if large else _debt_count(index, draw(), draw()))
         ],
         index=index,
         born=dt.date(year - _FIXED_AGES[index], 1, 1) if index < len(_FIXED_AGES) else None,
@@ -114,8 +114,8 @@ def _address(place: float, street: float, number: float, postal: float) -> Addre
     )
 
 
-def _debt_count(whether: float, how_many: float) -> int:
-    return 0 if whether < _NO_DEBT else min(_MOST_DEBTS, int((1 - how_many) ** (-1 / _TAIL)))
+def _debt_count(index: int, whether: float, how_many: float) -> int:
+    return 0 if whether < _NO_DEBT and index >= FIXED_PEOPLE else min(_MOST_DEBTS, int((1 - how_many) ** (-1 / _TAIL)))
 
 
 def _due_dates(year: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -10,6 +10,11 @@ from consumidor.errors import FieldError
 
 Purpose = Literal["credit", "rental", "employment", "collection", "own"]
 DebtStatus = Literal["open", "paid", "renegotiated"]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+State = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+PostalCode = Annotated[str, msgspec.Meta(pattern="^[0-9]{5}-?[0-9]{3}$")]
+Cents = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Date = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_VERSION = 1
 _REQUEST_IDS = uuid.UUID("b6a1b2a4-6f0e-5a0e-9c43-1f2f6b1f6a55")  # a namespace of our own; any fixed value serves
@@ -25,18 +30,18 @@ class Inquiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Address(msgspec.Struct, frozen=True):
     """Where a person lives."""
 
-    street: str
-    city: str
-    state: str
-    postal_code: str
+    street: Text
+    city: Text
+    state: State
+    postal_code: PostalCode
 
 
 class Debt(msgspec.Struct, frozen=True):
     """One debt: integer cents, due date as YYYY-MM-DD, `open`, `paid` or `renegotiated`."""
 
-    creditor: str
-    amount_cents: int
-    due_on: str
+    creditor: Text
+    amount_cents: Cents
+    due_on: Date
     status: DebtStatus
 
 
@@ -44,7 +49,7 @@ class Person(msgspec.Struct, frozen=True):
     """A person as they are loaded into Base A."""
 
     cpf: str  # the 11 digits
-    name: str
+    name: Text
     address: Address
     debts: list[Debt]
 

@@ -1,0 +1,147 @@
+"""Loads people into Base A by COPY: sealed, chunk by chunk, each chunk whole or not at all.
+
+A person who is there already is replaced, debts and all. With a `source`, how many of its people are loaded is kept in the same
+transactions, so that a load which was broken off continues where it stopped.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from consumidor import cpf
+from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
+from consumidor.people.model import Person
+from consumidor.people.queries import QUERIES
+from consumidor.people.vault import DataKey, Identity, Vault, ensure_data_key
+
+CHUNK = 2_000  # people a transaction; bounds the memory
+_NAMED_LINES = 50  # wrong lines named in one error
+_decoder = msgspec.json.Decoder(Person)
+_due_on = lru_cache(maxsize=10_000)(dt.date.fromisoformat)
+
+
+def loaded(owner_dsn: str, source: str) -> int:
+    """How many people of `source` are loaded.
+
+    Raises:
+        DependencyDown: Base A.
+    """
+    try:
+        with psycopg.connect(owner_dsn, connect_timeout=5) as connection:
+            found = connection.execute(QUERIES["loaded"], (source,)).fetchone()
+            return int(found[0]) if found else 0
+    except psycopg.OperationalError as error:
+        raise DependencyDown("base_a") from error
+
+
+def load(
+    owner_dsn: str,
+    people: Iterable[Person],
+    *,
+    vault: Vault,
+    pseudonym_key: bytes,
+    source: str | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Load people, no CPF twice in one call; returns how many. `progress` is told the number of each chunk once it is committed.
+
+    Raises:
+        DependencyDown: Base A or KMS; the chunks before are loaded.
+    """
+    key, everyone, count = ensure_data_key(owner_dsn, vault), iter(people), 0
+    try:
+        with psycopg.connect(owner_dsn, connect_timeout=5, autocommit=True) as connection:
+            connection.execute(QUERIES["lock_load"])
+            while chunk := list(islice(everyone, CHUNK)):
+                by_person = {cpf.pseudonym(pseudonym_key, person.cpf): person for person in chunk}
+                with connection.transaction():
+                    _replace(connection, by_person, vault, key)
+                    if source:
+                        connection.execute(QUERIES["add_loaded"], (source, len(chunk)))
+                count += len(chunk)
+                progress(len(chunk))
+            connection.execute(QUERIES["analyze_people"])
+    except psycopg.OperationalError as error:
+        raise DependencyDown("base_a") from error
+    return count
+
+
+def _replace(connection: psycopg.Connection, people: dict[str, Person], vault: Vault, key: DataKey) -> None:
+    key_id = UUID(key.key_id)
+    connection.execute(QUERIES["delete_people"], (list(people),), prepare=True)
+    with connection.cursor() as cursor:
+        with cursor.copy(QUERIES["copy_people"]) as copy:
+            copy.set_types(("text", "uuid", "bytea"))
+            for person, known in people.items():
+                copy.write_row((person, key_id, vault.seal(person, key, Identity(known.cpf, known.name, known.address))))
+        with cursor.copy(QUERIES["copy_debts"]) as copy:
+            copy.set_types(("text", "int4", "text", "int8", "date", "text"))
+            for person, known in people.items():
+                for number, debt in enumerate(known.debts):
+                    copy.write_row((person, number, debt.creditor, debt.amount_cents, _due_on(debt.due_on), debt.status))
+
+
+def read_people(file: Path) -> Iterator[Person]:
+    """The people of a file of JSON lines `{cpf, name, address, debts}`; other fields are ignored, empty lines skipped.
+
+    The whole file is checked before the first is returned, so nothing is loaded where any line is wrong.
+
+    Raises:
+        InvalidInput: names each wrong line and its field, a CPF that comes twice included; never repeats a value.
+        CommandError: the file cannot be read.
+    """
+    wrong: list[FieldError] = []
+    seen: dict[int, int] = {}  # numbers, since a million strings would take three times the memory
+    for number, line in _lines(file):
+        try:
+            person = _person(line)
+        except InvalidInput as error:
+            wrong += [{"field": f"line {number}: {fault['field']}", "detail": fault["detail"]} for fault in error.fields]
+            continue
+        if (first := seen.setdefault(int(person.cpf), number)) != number:
+            wrong.append({"field": f"line {number}: cpf", "detail": f"is that of line {first}"})
+    if wrong:
+        more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED_LINES} more"}] if len(wrong) > _NAMED_LINES else []
+        raise InvalidInput(wrong[:_NAMED_LINES] + more)
+    return (_person(line) for _, line in _lines(file))
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _person(line: bytes) -> Person:
+    """One line's person, the CPF as digits. Only the first fault of each line is found."""
+    try:
+        person = _decoder.decode(line)
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `$")
+        raise _fault(path.strip(".`"), "is not one of the values it may have" if detail.startswith("Invalid enum") else detail) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _fault("line", "is not JSON") from error
+    try:
+        digits = cpf.parse(person.cpf)
+    except cpf.InvalidCpf as error:
+        raise _fault("cpf", error.detail) from None
+    for number, debt in enumerate(person.debts):
+        try:
+            _due_on(debt.due_on)
+        except ValueError:
+            raise _fault(f"debts[{number}].due_on", "is not a date") from None
+    return msgspec.structs.replace(person, cpf=digits)
+
+
+def _fault(field: str, detail: str) -> InvalidInput:
+    return InvalidInput([{"field": field or "person", "detail": detail}])
