@@ -1,0 +1,117 @@
+"""Writing people into Base B: a user's own, or made-up ones."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from pymongo import ReplaceOne
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
+from consumidor.problems import convert
+from consumidor.score.records import Address, Record, document
+from consumidor.score.store import COLLECTION, connect, database_of
+
+BATCH = 1000  # documents in one write
+_DUPLICATE_KEY = 11000
+
+Documents = Iterable[dict[str, Any]]
+Progress = Callable[[int], object]  # told after each batch how many documents it held
+
+
+def read_record(line: Mapping[str, Any]) -> Record:
+    """What Base B wants of a line of `consumidor load`: `birth_date`, `assets`, `income`, and of `address` all but the street.
+
+    Members that are Base A's (cpf, name, debts, address.street) are passed over; all of Base B's are optional.
+
+    Raises:
+        InvalidInput: names each wrong field.
+    """
+    given = {name: line[name] for name in Record.__struct_fields__ if name in line}
+    wrong: list[FieldError] = []
+    if isinstance(address := given.get("address"), dict):
+        given["address"], wrong = _address({name: value for name, value in address.items() if name != "street"})
+    try:
+        record = convert(given, Record)
+    except InvalidInput as error:
+        raise InvalidInput([*wrong, *error.fields]) from None
+    if wrong:
+        raise InvalidInput(wrong)
+    return record
+
+
+def _address(given: dict[str, Any]) -> tuple[Any, list[FieldError]]:
+    try:
+        convert(given, Address)
+    except InvalidInput as error:
+        return None, [{"field": f"address.{one['field']}", "detail": one["detail"]} for one in error.fields]
+    return given, []
+
+
+def load_base_b(uri: str, people: Iterable[tuple[str, Record]], progress: Progress = lambda _: None) -> int:
+    """Write people (`person`, record), each replacing what Base B had of them; the number written.
+
+    Raises:
+        DependencyDown, CommandError: as `insert_base_b`.
+    """
+    documents = (document(person, record) for person, record in people)
+    return _write(uri, documents, progress, _replace)
+
+
+def insert_base_b(uri: str, documents: Documents, progress: Progress = lambda _: None) -> int:
+    """Write documents, leaving alone those whose person Base B has already, so that a broken run may be repeated; the number seen.
+
+    Raises:
+        DependencyDown: Base B does not answer.
+        CommandError: it refuses a document (the validator); says how many of the batch, never which.
+    """
+    return _write(uri, documents, progress, _insert)
+
+
+def count_base_b(uri: str) -> int:
+    """How many people Base B holds, roughly.
+
+    Raises:
+        DependencyDown: Base B does not answer.
+    """
+    try:
+        with connect(uri) as client:
+            return int(client[database_of(uri)][COLLECTION].estimated_document_count())
+    except PyMongoError as error:
+        raise DependencyDown("base_b") from error
+
+
+def _write(uri: str, documents: Documents, progress: Progress, write: Callable[[Collection[Any], list[dict[str, Any]]], None]) -> int:
+    written = 0
+    try:
+        with connect(uri) as client:
+            collection = client[database_of(uri)][COLLECTION]
+            for batch in _batches(documents):
+                write(collection, batch)
+                written += len(batch)
+                progress(len(batch))
+    except BulkWriteError as error:
+        refused = [one for one in error.details["writeErrors"] if one["code"] != _DUPLICATE_KEY]
+        raise CommandError(f"Base B refuses {len(refused)} documents: code {refused[0]['code']}") from None  # its text quotes values
+    except PyMongoError as error:
+        raise DependencyDown("base_b") from error
+    return written
+
+
+def _insert(collection: Collection[Any], batch: list[dict[str, Any]]) -> None:
+    try:
+        collection.insert_many(batch, ordered=False)
+    except BulkWriteError as error:
+        if any(one["code"] != _DUPLICATE_KEY for one in error.details["writeErrors"]):
+            raise
+
+
+def _replace(collection: Collection[Any], batch: list[dict[str, Any]]) -> None:
+    collection.bulk_write([ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in batch], ordered=False)
+
+
+def _batches(documents: Documents) -> Iterator[list[dict[str, Any]]]:
+    waiting = iter(documents)
+    while batch := list(islice(waiting, BATCH)):
+        yield batch

@@ -1,0 +1,112 @@
+"""Base B in MongoDB: the collection with its validator, and the one read that the score path makes."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import structlog
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import CollectionInvalid, ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+
+from consumidor.errors import CommandError, DependencyDown, SettingsError
+from consumidor.score.records import validator
+
+COLLECTION = "scoredata"
+DEADLINE_MS = 2000  # for a read with all its retries; it also bounds finding a server and waiting for a connection
+_POOL = 64  # connections of one process, shared by the requests of its event loop
+_CONNECT_MS = 1000
+
+log = structlog.get_logger()
+Document = Mapping[str, Any]
+
+
+class Store(Protocol):
+    """What the score API needs of Base B."""
+
+    async def find(self, person: str) -> Document | None:
+        """The person's document, None where there is none.
+
+        Raises:
+            DependencyDown: Base B does not answer within the deadline.
+        """
+
+    async def ping(self) -> None:
+        """Returns where Base B answers; raises DependencyDown otherwise."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+
+
+class MongoStore:
+    """Base B by pymongo: one client a process, its pool and time-outs set.
+
+    A read that meets a fail-over or a broken connection is tried again by the driver (retryable reads) within the deadline.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+            uri, timeoutMS=DEADLINE_MS, connectTimeoutMS=_CONNECT_MS, maxPoolSize=_POOL, retryReads=True, appname="consumidor-score"
+        )
+        self._database = self._client[database_of(uri)]
+        self._collection = self._database[COLLECTION]
+
+    async def find(self, person: str) -> Document | None:
+        """As `Store.find`; its log line holds the error's class, never the person."""
+        try:
+            return await self._collection.find_one({"_id": person})
+        except PyMongoError as error:
+            log.warning("base_b_failed", error=type(error).__name__)
+            raise DependencyDown("base_b") from error
+
+    async def ping(self) -> None:
+        """As `Store.ping`."""
+        try:
+            await self._database.command("ping")
+        except PyMongoError as error:
+            raise DependencyDown("base_b") from error
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await self._client.close()
+
+
+def database_of(uri: str) -> str:
+    """The database that the URI names.
+
+    Raises:
+        SettingsError: it names none, or is no MongoDB URI.
+    """
+    from pymongo.uri_parser import parse_uri  # noqa: PLC0415 - imports dnspython for mongodb+srv
+
+    try:
+        name = parse_uri(uri)["database"]
+    except (ConfigurationError, InvalidURI, ValueError) as error:
+        raise SettingsError("BASE_B_URI is not a MongoDB URI") from error
+    if not name:
+        raise SettingsError("BASE_B_URI names no database (mongodb://host/database)")
+    return str(name)
+
+
+def connect(uri: str, timeout_ms: int = 30_000) -> MongoClient[dict[str, Any]]:
+    """A blocking client for jobs: migrating, loading, extracting. The time is for each call."""
+    return MongoClient(uri, timeoutMS=timeout_ms, connectTimeoutMS=_CONNECT_MS * 5, appname="consumidor-jobs")
+
+
+def migrate_base_b(uri: str) -> None:
+    """Create the collection with its validator and its index, or bring an older one's up to date. Safe to repeat.
+
+    Raises:
+        DependencyDown: Base B does not answer.
+        CommandError: it refuses (rights, a server that knows no validators).
+    """
+    try:
+        with connect(uri) as client:
+            database = client[database_of(uri)]
+            try:
+                database.create_collection(COLLECTION, validator=validator())
+            except CollectionInvalid:  # it is there
+                database.command("collMod", COLLECTION, validator=validator())
+            database[COLLECTION].create_index("bucket")
+    except OperationFailure as error:
+        raise CommandError(f"Base B refuses to be migrated: code {error.code}") from error
+    except PyMongoError as error:
+        raise DependencyDown("base_b") from error
