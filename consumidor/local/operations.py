@@ -107,5 +107,6 @@ def publish_events(home: Path, file: Path) -> dict[str, int]:
 
     stack = read_stack(home)
     outsider = {} if read_environment(home).own_credentials else {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    sqs: Any = boto3.client("sqs", region_name=stack["aws_region"], endpoint_url=stack["aws_endpoint_url"], **outsider)
+    session: Any = boto3.Session(**outsider)
+    sqs = session.client("sqs", region_name=stack["aws_region"], endpoint_url=stack["aws_endpoint_url"])
     return {"events": producer.publish_file(file, sqs, stack["events_feed_queue"])}
