@@ -133,7 +133,7 @@ class Watchdog:
         try:
             self._write(line)
         except BrokenPipeError:  # someone killed it
-            self._process.wait()
+            self._close()
             self._process = self._start()
             self._write(line)
 
@@ -146,5 +146,9 @@ class Watchdog:
         assert self._process.stdin is not None
         if not self._process.stdin.closed:
             self.guard(())
-            self._process.stdin.close()
+        self._close()
+
+    def _close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.wait()

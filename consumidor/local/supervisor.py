@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 
 from consumidor.errors import CommandError
 from consumidor.local.child import Child, Server, Watchdog
@@ -120,7 +121,7 @@ class Supervisor:
                 return child.server.ready()
             except Exception as error:  # whatever it raises, it is not ready yet
                 if time.monotonic() > deadline:
-                    waited = f"{child.server.ready_seconds:.0f} s"
+                    waited = f"{child.server.ready_seconds:g} s"
                     raise CommandError(f"{child.name} was not ready within {waited}: {error} (log: {child.log})") from error
             self._stopping.wait(_POLL_SECONDS)
             self._refuse_when_stopping()
@@ -162,29 +163,30 @@ class Supervisor:
             child.ask_to_end()
         for child in stage:
             if not child.ended_in_time():
-                self._announce(f"{child.name} did not end within {child.server.stop_seconds:.0f} s: killed")
+                self._announce(f"{child.name} did not end within {child.server.stop_seconds:g} s: killed")
             child.sweep()
         with self._lock:
             self._guard()
 
 
 def side_by_side(*tasks: Callable[[], None]) -> None:
-    """Run tasks in threads and wait for all; raises the first error. A signal handler that raises ends the wait at once."""
-    errors: list[BaseException] = []
+    """Run tasks in threads and wait for all, or for the first error, which is raised; the other tasks then go on alone."""
+    outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def run(task: Callable[[], None]) -> None:
         try:
             task()
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-            errors.append(error)
+            outcomes.put(error)
+        else:
+            outcomes.put(None)
 
-    threads = [threading.Thread(target=run, args=(task,), daemon=True) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    for task in tasks:
+        threading.Thread(target=run, args=(task,), daemon=True).start()
+    for _ in tasks:
+        error = outcomes.get()
+        if error is not None:
+            raise error
 
 
 def free_port(preferred: int = 0) -> int:

@@ -1,0 +1,123 @@
+"""Which servers a stack starts itself, and the settings that follow from them.
+
+Every setting may come from the environment instead; a server that is named there is not started.
+"""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from consumidor.errors import SettingsError
+from consumidor.local.aws import REGION, Aws, aws_server
+from consumidor.local.credentials import read_clients, registry_path
+from consumidor.local.home import Home, public_jwks
+from consumidor.local.issuer import AUDIENCE, issuer_server
+from consumidor.local.postgres import postgres
+from consumidor.local.running import Environment
+from consumidor.local.supervisor import Server
+from consumidor.settings import KEYS
+
+_OF_THE_COMMAND = {"HOST", "PORT", "METRICS_PORT", "WORKER_THREADS"}  # not taken from the environment: shells set HOST
+_TOGETHER = (("BASE_A_DSN", "BASE_A_OWNER_DSN"), ("JWT_ISSUER", "JWKS_URL", "CLIENTS"))
+
+
+def given_settings() -> dict[str, str]:
+    """The settings that are in our own environment.
+
+    Raises:
+        SettingsError: lists every wrong one, and those that are missing beside others they belong to.
+    """
+    given = {name: os.environ[name] for name in KEYS if os.environ.get(name) and name not in _OF_THE_COMMAND}
+    wrong = []
+    for name, text in given.items():
+        try:
+            KEYS[name].parse(text)
+        except ValueError as error:
+            wrong.append(f"{name} {error}")
+    for group in _TOGETHER:
+        missing = [name for name in group if name not in given]
+        if 0 < len(missing) < len(group):
+            wrong.append(f"{', '.join(missing)} must be set too, since one of {', '.join(group)} is")
+    if wrong:
+        raise SettingsError("up: " + "; ".join(wrong))
+    return given
+
+
+class Servers:
+    """The servers of one home; `settings` is complete once they run and `set_up_aws` is done.
+
+    `given` are settings from the environment, `chosen` those that the command's options make.
+    """
+
+    def __init__(self, home: Home, given: dict[str, str], chosen: dict[str, str]) -> None:
+        self._home = home.path
+        self._given = given
+        self._ports = home.ports("postgres", "aws", "issuer")
+        self._base_b_owner = ""
+        kept = home.secrets()
+        signing = kept["PEOPLE_SIGNING_KEY"]
+        self.settings = {
+            "ENVIRONMENT": "dev", "AWS_REGION": REGION, "JWT_AUDIENCE": AUDIENCE,
+            "PSEUDONYM_KEY": kept["PSEUDONYM_KEY"], "PEOPLE_SIGNING_KEY": json.dumps(signing),
+            "PEOPLE_SIGNING_PUBLIC_KEYS": json.dumps(public_jwks(signing)), **given, **chosen,
+        }  # fmt: skip
+
+    def embedded(self) -> list[Server]:
+        """The servers to start; each tells the settings where it will be."""
+        made = {"BASE_A_DSN": self._base_a, "AWS_ENDPOINT_URL": self._ministack, "JWT_ISSUER": self._issuer}
+        return [make() for name, make in made.items() if name not in self._given]
+
+    def _base_a(self) -> Server:
+        base_a = postgres(self._home / "postgres", self._ports["postgres"])
+        self.settings |= {"BASE_A_OWNER_DSN": base_a.owner_dsn, "BASE_A_DSN": base_a.worker_dsn}
+        return base_a.server
+
+    def _ministack(self) -> Server:
+        port = self._ports["aws"]
+        self.settings["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+        return replace(aws_server(self._home, port), after_restart=self.ensure_resources)
+
+    def _issuer(self) -> Server:
+        url = f"http://127.0.0.1:{self._ports['issuer']}"
+        self.settings |= {"JWT_ISSUER": url, "JWKS_URL": f"{url}/.well-known/jwks.json", "CLIENTS": f"file:{registry_path(self._home)}"}
+        return issuer_server(self._home, self._ports["issuer"])
+
+    @property
+    def own_aws(self) -> bool:
+        """Whether AWS is the user's own, and not the ministack that we start."""
+        return "AWS_ENDPOINT_URL" in self._given
+
+    def has_key(self) -> bool:
+        """Whether the key that seals Base A was there before."""
+        return self._aws().has_key()
+
+    def ensure_resources(self) -> None:
+        """Queues, buckets and key as they must be, and where they are into the settings."""
+        aws = self._aws()
+        made = aws.ensure(self._client_names())
+        named = {
+            "PEOPLE_REQUESTS_QUEUE_URL": made.people_requests, "PEOPLE_REQUESTS_DLQ_URL": made.people_requests_dlq,
+            "PEOPLE_RESPONSES_QUEUE_PREFIX": made.responses_prefix, "PEOPLE_RESULTS_BUCKET": made.results_bucket,
+            "EVENTS_FEED_QUEUE_URL": made.events_feed, "EVENTS_FEED_DLQ_URL": made.events_feed_dlq,
+            "AUDIT_CHECKPOINT_BUCKET": made.checkpoint_bucket, "BASE_A_KMS_KEY": made.base_a_key,
+            "INQUIRY_SENDERS": aws.inquiry_senders(),
+        }  # fmt: skip
+        self.settings = {**named, **self.settings}
+
+    def _aws(self) -> Aws:
+        return Aws(self.settings["AWS_ENDPOINT_URL"], self.settings["AWS_REGION"], own_credentials=self.own_aws)
+
+    def _client_names(self) -> list[str]:
+        """All names of the registry, ours or another's."""
+        spec = self.settings["CLIENTS"]
+        text = Path(spec.removeprefix("file:")).read_text("utf-8") if spec.startswith("file:") else spec
+        return list(json.loads(text).values())
+
+    def clients(self) -> dict[str, dict[str, str]]:
+        """The clients of our own issuer, now; none where tokens come from another."""
+        return {} if "JWT_ISSUER" in self._given else read_clients(self._home)
+
+    def environment(self) -> Environment:
+        """What the stack's processes are told."""
+        return Environment(self.settings, self.own_aws, self._base_b_owner)
