@@ -40,7 +40,20 @@ def document(title: str, operations: Sequence["Operation"]) -> dict[str, Any]:
 
 
 def _types(operation: "Operation") -> list[Any]:
-    return [kind for kind in (operation.body, operation.query, *operation.responses.values()) if kind is not None]
+    used = [operation.body, operation.query, *operation.responses.values()]
+    return [kind for alternatives in used for kind in _alternatives(alternatives)]
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """A tuple of types stands for any one of them."""
+    if kind is None:
+        return ()
+    return kind if isinstance(kind, tuple) else (kind,)
+
+
+def _schema(kind: Any, named: dict[str, Any]) -> dict[str, Any]:
+    schemas = [named[repr(each)] for each in _alternatives(kind)]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _describe(operation: "Operation", named: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -50,11 +63,11 @@ def _describe(operation: "Operation", named: dict[str, Any], components: dict[st
         "summary": operation.summary,
         "security": [{"token": [operation.scope]}],
         "parameters": [*_path_parameters(operation.path), *_query_parameters(operation, components), *_headers(operation)],
-        "responses": {str(status): _answer(status, named[repr(kind)]) for status, kind in operation.responses.items()},
+        "responses": {str(status): _answer(status, _schema(kind, named)) for status, kind in operation.responses.items()},
     }
     described["responses"] |= {str(status): _refusal(status) for status in operation.refusals}
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": named[repr(operation.body)]}}}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": _schema(operation.body, named)}}}
     return described
 
 

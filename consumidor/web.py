@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 class Operation(NamedTuple):
-    """One call of the HTTP contract: what serves it, who may ask, and the types that the OpenAPI page is made from."""
+    """One call of the HTTP contract: what serves it, who may ask, and the types that the OpenAPI page is made from (a tuple: any)."""
 
     method: str
     path: str

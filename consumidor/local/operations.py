@@ -88,13 +88,15 @@ def load_people(home: Path, file: Path) -> dict[str, int]:
     """Load a user's own people into Bases A and B.
 
     Raises:
-        CommandError: lines that are wrong, by number and field; nothing is loaded then.
+        InvalidInput: names each wrong line and its field; nothing is loaded then.
     """
-    from consumidor.people import load  # noqa: PLC0415 - needs a database driver
+    from consumidor.people import load, vault  # noqa: PLC0415 - needs a database driver
 
     settings = read_environment(home).settings
-    key = bytes.fromhex(settings["PSEUDONYM_KEY"])
-    return {"people": load.load_file(file, read_stack(home)["base_a_dsn"], _aws(home).kms, settings["BASE_A_KMS_KEY"], key)}
+    people = load.read_people(file)
+    seals = vault.Vault(_aws(home).kms, settings["BASE_A_KMS_KEY"])
+    loaded = load.load(read_stack(home)["base_a_dsn"], people, vault=seals, pseudonym_key=bytes.fromhex(settings["PSEUDONYM_KEY"]))
+    return {"people": loaded}
 
 
 def publish_events(home: Path, file: Path) -> dict[str, int]:
@@ -106,7 +108,7 @@ def publish_events(home: Path, file: Path) -> dict[str, int]:
     from consumidor.events import producer  # noqa: PLC0415 - only here
 
     stack = read_stack(home)
-    outsider = {} if read_environment(home).own_credentials else {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    session: Any = boto3.Session(**outsider)
+    own = read_environment(home).own_credentials
+    session: Any = boto3.Session() if own else boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")  # noqa: S106
     sqs = session.client("sqs", region_name=stack["aws_region"], endpoint_url=stack["aws_endpoint_url"])
     return {"events": producer.publish_file(file, sqs, stack["events_feed_queue"])}

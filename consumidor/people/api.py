@@ -121,7 +121,7 @@ class PeopleApi:
         outcomes: dict[int, Any] = {200: Outcomes}
         operations = [
             web.Operation("POST", "/v1/people/requests", self.submit, SCOPE, "Ask about one person, or up to 100",
-                          {202: Accepted | AcceptedMany}, model.Inquiry | Many, None, key, refusals),
+                          {202: (Accepted, AcceptedMany)}, (model.Inquiry, Many), None, key, refusals),
             web.Operation("GET", "/v1/people/responses", self.receive, SCOPE, "Take responses from your queue",
                           {200: Responses}, None, Poll, {}, (401, 403, 422, 429, 503)),
             web.Operation("POST", "/v1/people/responses/ack", self.acknowledge, SCOPE, "Delete responses you have",

@@ -17,6 +17,7 @@ Cents = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Date = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_VERSION = 1
+NO_REPORT = msgspec.Raw()  # one object for all: a field is left out where it is this very default
 _REQUEST_IDS = uuid.UUID("b6a1b2a4-6f0e-5a0e-9c43-1f2f6b1f6a55")  # a namespace of our own; any fixed value serves
 
 
@@ -86,7 +87,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     request_id: str
     status: Literal["found", "not_found", "failed"]
-    report: msgspec.Raw = msgspec.Raw()
+    report: msgspec.Raw = NO_REPORT
     report_at: ReportLocation | None = None
     error: ResponseError | None = None
 
@@ -97,7 +98,7 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str
     status: Literal["found", "not_found", "failed"]
     receipt: str
-    report: msgspec.Raw = msgspec.Raw()
+    report: msgspec.Raw = NO_REPORT
     report_url: str | None = None
     sha256: str | None = None
     bytes: int | None = None
