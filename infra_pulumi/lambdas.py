@@ -1,0 +1,102 @@
+"""Builds the two Lambdas' packages: build/consumidor_search.zip and build/consumidor_feed.zip.
+
+    python infra_pulumi/lambdas.py [--arch arm64|x86_64] [--python 3.13] [--to build]
+
+Each holds what its handler imports and no more: the modules of `consumidor` that are loaded, and three small libraries. boto3 is the
+runtime's own, and loaded by the feed alone, for dead letters. The same sources give the same bytes, so that an unchanged function is
+not deployed again.
+"""
+
+import argparse
+import compileall
+import platform
+import py_compile
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ("elastic-transport", "msgspec")  # urllib3 and certifi come with the first
+HANDLERS = {"consumidor_search": ("consumidor.events.search",), "consumidor_feed": ("consumidor.events.feed", "consumidor.aws")}
+PLATFORMS = {"arm64": "aarch64", "x86_64": "x86_64"}
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+_LIST_MODULES = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*(name for name in sys.modules if name.split(".")[0] == "consumidor"))
+"""
+_UNREAD_FILES = ("*.pyi", "py.typed", "*.dist-info/RECORD", "*.dist-info/licenses", "*.dist-info/sboms", "bin")
+
+
+def build(name: str, arch: str, python: str, target: Path) -> Path:
+    """Build one function's zip for an architecture and a Python version, and import its handler from it where this machine can."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        install(folder, arch, python)
+        copy_modules(folder, HANDLERS[name])
+        if python == HERE:  # a Lambda's folder is read-only: without these every cold start would compile
+            compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, stripdir=scratch)
+        archive = pack(folder, target / f"{name}.zip")
+    if python == HERE and PLATFORMS[arch] == platform.machine().replace("arm64", "aarch64"):
+        check(archive, HANDLERS[name][0])
+    return archive
+
+
+def install(folder: Path, arch: str, python: str) -> None:
+    """The libraries, as wheels for the Lambda's own platform, in the versions of constraints.txt."""
+    wheels = ("--only-binary=:all:", f"--platform=manylinux2014_{PLATFORMS[arch]}", "--implementation=cp", f"--python-version={python}")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", f"--target={folder}"]
+    subprocess.run([*command, *wheels, f"--constraint={ROOT / 'constraints.txt'}", *REQUIREMENTS], check=True)
+    for pattern in _UNREAD_FILES:
+        for path in list(folder.rglob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def copy_modules(folder: Path, entries: tuple[str, ...]) -> None:
+    """Those modules of consumidor that importing `entries` loads, asked of Python itself."""
+    listed = subprocess.run([sys.executable, "-c", _LIST_MODULES, *entries], cwd=ROOT, check=True, capture_output=True, text=True)
+    for module in listed.stdout.split():
+        path = Path(*module.split("."))
+        source = path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
+        (folder / source).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, folder / source)
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """All files of `folder`, in one order and with one date."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(str(path.relative_to(folder)))  # dated 1980-01-01
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            file.writestr(entry, path.read_bytes())
+    return archive
+
+
+def check(archive: Path, module: str) -> None:
+    """Import the handler's module from the zip's content alone: no site-packages, no environment, no checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        zipfile.ZipFile(archive).extractall(folder)  # as Lambda does: a C extension cannot be loaded from within a zip
+        code = f"import sys; sys.path.insert(0, {folder!r}); import {module}"
+        subprocess.run([sys.executable, "-I", "-S", "-W", "error", "-c", code], check=True, cwd=folder)
+
+
+def main() -> None:
+    """Build both and say how large they are."""
+    parser = argparse.ArgumentParser(description="Build the two Lambdas' packages.")
+    machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    parser.add_argument("--arch", choices=PLATFORMS, default=machine, help="of the Lambda (default: this machine's)")
+    parser.add_argument("--python", default=HERE, help="version of the Lambda's runtime (default: this Python's)")
+    parser.add_argument("--to", type=Path, default=ROOT / "build", help="folder of the zips")
+    given = parser.parse_args()
+    for name in HANDLERS:
+        archive = build(name, given.arch, given.python, given.to)
+        print(f"{archive}: {archive.stat().st_size / 1e6:.2f} MB, {given.arch}, Python {given.python}")
+
+
+if __name__ == "__main__":
+    main()
