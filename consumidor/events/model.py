@@ -221,7 +221,7 @@ class FoundEvent(msgspec.Struct):
     institution: str
     amount: int | None
     currency: str | None
-    details: msgspec.Raw = _NOTHING
+    details: msgspec.Raw = msgspec.field(default_factory=lambda: _NOTHING)  # a plain default could not be shown in OpenAPI
 
 
 class EventsPage(msgspec.Struct):

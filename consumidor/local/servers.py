@@ -7,16 +7,22 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consumidor.errors import SettingsError
 from consumidor.local.aws import REGION, Aws, aws_server
 from consumidor.local.credentials import read_clients, registry_path
+from consumidor.local.elasticsearch import elasticsearch_server
 from consumidor.local.home import Home, public_jwks
 from consumidor.local.issuer import AUDIENCE, issuer_server
+from consumidor.local.mongodb import mongodb
 from consumidor.local.postgres import postgres
 from consumidor.local.running import Environment
 from consumidor.local.supervisor import Server
 from consumidor.settings import KEYS
+
+if TYPE_CHECKING:
+    from consumidor.local.seeding import Bases
 
 _OF_THE_COMMAND = {"HOST", "PORT", "METRICS_PORT", "WORKER_THREADS"}  # not taken from the environment: shells set HOST
 _TOGETHER = (("BASE_A_DSN", "BASE_A_OWNER_DSN"), ("JWT_ISSUER", "JWKS_URL", "CLIENTS"))
@@ -53,8 +59,8 @@ class Servers:
     def __init__(self, home: Home, given: dict[str, str], chosen: dict[str, str]) -> None:
         self._home = home.path
         self._given = given
-        self._ports = home.ports("postgres", "aws", "issuer")
-        self._base_b_owner = ""
+        self._ports = home.ports("postgres", "mongodb", "elasticsearch", "aws", "issuer")
+        self.base_b_owner = given.get("BASE_B_URI", "")  # Base B's URI for who may write
         kept = home.secrets()
         signing = kept["PEOPLE_SIGNING_KEY"]
         self.settings = {
@@ -65,13 +71,26 @@ class Servers:
 
     def embedded(self) -> list[Server]:
         """The servers to start; each tells the settings where it will be."""
-        made = {"BASE_A_DSN": self._base_a, "AWS_ENDPOINT_URL": self._ministack, "JWT_ISSUER": self._issuer}
+        made = {
+            "BASE_A_DSN": self._base_a, "BASE_B_URI": self._base_b, "BASE_C_URL": self._base_c,
+            "AWS_ENDPOINT_URL": self._ministack, "JWT_ISSUER": self._issuer,
+        }  # fmt: skip
         return [make() for name, make in made.items() if name not in self._given]
 
     def _base_a(self) -> Server:
         base_a = postgres(self._home / "postgres", self._ports["postgres"])
         self.settings |= {"BASE_A_OWNER_DSN": base_a.owner_dsn, "BASE_A_DSN": base_a.worker_dsn}
         return base_a.server
+
+    def _base_b(self) -> Server:
+        base_b = mongodb(self._home / "mongodb", self._ports["mongodb"])
+        self.settings["BASE_B_URI"] = base_b.reader_uri
+        self.base_b_owner = base_b.owner_uri
+        return base_b.server
+
+    def _base_c(self) -> Server:
+        self.settings["BASE_C_URL"] = f"http://127.0.0.1:{self._ports['elasticsearch']}"
+        return elasticsearch_server(self._home, self._ports["elasticsearch"])
 
     def _ministack(self) -> Server:
         port = self._ports["aws"]
@@ -120,4 +139,14 @@ class Servers:
 
     def environment(self) -> Environment:
         """What the stack's processes are told."""
-        return Environment(self.settings, self.own_aws, self._base_b_owner)
+        return Environment(self.settings, self.own_aws, self.base_b_owner)
+
+    def bases(self) -> "Bases":
+        """The bases as their owner, to be seeded."""
+        from consumidor.local.seeding import Bases  # noqa: PLC0415 - drivers load once the servers have started
+        from consumidor.people.vault import Vault  # noqa: PLC0415 - as above
+
+        settings = self.settings
+        vault = Vault(self._aws().kms, settings["BASE_A_KMS_KEY"])
+        key = bytes.fromhex(settings["PSEUDONYM_KEY"])
+        return Bases(settings["BASE_A_OWNER_DSN"], vault, self.base_b_owner, settings["BASE_C_URL"], key)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from consumidor.errors import CommandError
+from consumidor.local.events_feed import events_feed_server
 from consumidor.local.files import write_private
 from consumidor.local.home import Home, claim_port, explained
 from consumidor.local.running import ENVIRONMENT_FILE, STACK_FILE, forget, read_environment, read_stack, register_client
@@ -73,8 +74,10 @@ class Stack:
             self._supervisor.start(*servers)
         with self._step("queues, buckets and keys"):
             self._set_up_aws()
-        with self._step("bases"):
-            self._fill(people)
+        with self._step("migrations"):
+            self._migrate()
+        with self._step(f"{people:,} synthetic people"):
+            self._seed(people)
         with self._step("services"):
             self._supervisor.start(*self._services())
             self._await_health()
@@ -105,19 +108,26 @@ class Stack:
         if not known and not self._servers.own_aws:
             self._supervisor.restart("aws")
 
-    def _fill(self, people: int) -> None:
-        """Migrate every base and seed it where it has fewer people than asked for."""
-        from consumidor.migrate import migrate_all  # noqa: PLC0415 - drivers load while the servers start
+    def _migrate(self) -> None:
+        from consumidor.migrate import migrate_all  # noqa: PLC0415 - drivers load once the servers have started
 
         environment = self._servers.environment().of("migrate")
         os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})  # boto3 looks there
         migrate_all(Settings.from_env("migrate", environment))
 
+    def _seed(self, people: int) -> None:
+        from consumidor.local.seeding import Seeding  # noqa: PLC0415 - as above
+
+        if people:
+            Seeding(self._home.path, self._servers.bases()).run(people, self._console)
+
     def _services(self) -> list[Server]:
-        environment = self._servers.environment()
+        environment, home = self._servers.environment(), self._home.path
+        gateway = {**environment.of("search"), **environment.of("score-api"), **environment.of("api")}
         return [
-            _service("gateway", "consumidor.local.gateway", env=environment.of("api"), ready=http_ready(f"{self._api}/live")),
+            _service("gateway", "consumidor.local.gateway", env=gateway, ready=http_ready(f"{self._api}/live")),
             _service("people-worker", "consumidor.cli", "worker", env=environment.of("worker"), ready=http_ready(self._metrics)),
+            events_feed_server(environment.of("feed"), self._servers.settings["EVENTS_FEED_QUEUE_URL"], home),
         ]
 
     def _await_health(self) -> None:
@@ -158,6 +168,7 @@ class Stack:
             "people_results_bucket": settings["PEOPLE_RESULTS_BUCKET"], "audit_checkpoint_bucket": settings["AUDIT_CHECKPOINT_BUCKET"],
             "events_feed_queue": settings["EVENTS_FEED_QUEUE_URL"], "events_feed_dlq": settings["EVENTS_FEED_DLQ_URL"],
             "base_a_dsn": settings["BASE_A_OWNER_DSN"], "base_a_worker_dsn": settings["BASE_A_DSN"],
+            "base_b_uri": self._servers.base_b_owner, "base_c_url": settings["BASE_C_URL"],
             "worker_metrics_url": self._metrics, "logs": str(self._home.logs), "pids": self._supervisor.pids(),
         }  # fmt: skip
 
