@@ -1,6 +1,7 @@
 """The issuer's own files: its clients and its keys. Each is replaced whole, and the issuer reads it again when it was."""
 
 import json
+import math
 import re
 import secrets
 import time
@@ -114,6 +115,6 @@ def _new_key() -> dict[str, Any]:
 def parse_keys(document: dict[str, Any]) -> Keys:
     """What the keys' file holds, by its order; retired keys are left out once their last token has ended."""
     current = document["keys"][1]["jwk"]
-    published = [key["jwk"] for key in document["keys"] if key.get("until", time.time()) >= time.time()]
+    published = [key["jwk"] for key in document["keys"] if key.get("until", math.inf) > time.time()]
     public = [{name: jwk[name] for name in ("kty", "n", "e", "kid", "alg", "use")} for jwk in published]
     return Keys(current["kid"], jwt.PyJWK(current, "RS256").key, {"keys": public})
