@@ -54,8 +54,9 @@ class Answerer:
             DependencyDown: KMS or S3.
         """
         client, request_id, person, purpose, _ = asked.request
-        if outcome.at is None:
+        if outcome.outcome == "conflict":
             raise ConflictingMessage("this request id is in the log with another client, person or purpose")
+        assert outcome.at is not None
         event = inquiry_event(request_id, person, client, outcome.at, {"path": "people", "purpose": purpose})
         if outcome.outcome == "not_found":
             response = _outgoing(Response(MESSAGE_VERSION, request_id, "not_found"), asked.message)
