@@ -26,5 +26,8 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable '.[$(if $(filter local,$*),local,local,$*)]'
 	@touch $@
 
+lambdas: $(VENV)/.local
+	$(BIN)/python infra_pulumi/lambdas.py $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,5 +1,6 @@
 """What every door makes of bad input, whatever its framework: members into Structs, errors into RFC 9457 problems."""
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
@@ -10,6 +11,7 @@ from consumidor.errors import ConsumidorError, FieldError, InvalidInput, Unauthe
 
 MEDIA_TYPE = "application/problem+json"
 Members = TypeVar("Members", bound=msgspec.Struct)
+_fields = functools.cache(msgspec.structs.fields)  # a third of what a request costs here, if asked anew each time
 
 
 def problem_document(error: ConsumidorError) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def convert(given: Mapping[str, Any], kind: type[Members], *, strict: bool = Tru
     """
     values: dict[str, Any] = {}
     wrong: list[FieldError] = [{"field": name, "detail": "is not known here"} for name in given.keys() - set(kind.__struct_fields__)]
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         if field.name not in given:
             if field.required:
                 wrong.append({"field": field.name, "detail": "is missing"})
