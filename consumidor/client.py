@@ -24,7 +24,7 @@ import msgspec
 import urllib3
 
 from consumidor.errors import ConsumidorError, DependencyDown
-from consumidor.people.model import Delivery, Report, ResponseError
+from consumidor.people.model import Deliveries, Delivery, Report, ResponseError
 
 POLL_SECONDS = 10  # one long poll; well under the 30 s after which an unacknowledged response comes again
 UNCLAIMED_SECONDS = 3.0  # how long a response may wait here for its submit to return before it is given back
@@ -206,6 +206,9 @@ class Consumidor:
         return self._call("POST", "/v1/people/requests", body, {"idempotency-key": key or str(uuid.uuid4())})
 
     def _call(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        return _json(self._exchange(method, path, body, headers))
+
+    def _exchange(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> bytes:
         sent = msgspec.json.encode(body) if body is not None else None
         for attempt in range(ATTEMPTS):
             given = {"authorization": f"Bearer {self._token()}", "content-type": "application/json", **(headers or {})}
@@ -218,7 +221,7 @@ class Consumidor:
             self._closed.wait(float(answer.headers.get("retry-after", 1)))
         if answer.status >= 400:
             raise ApiError(answer.status, _json(answer.data))
-        return _json(answer.data)
+        return answer.data
 
     def _expect(self, request_id: str) -> Pending:
         with self._lock:
@@ -241,8 +244,9 @@ class Consumidor:
             if self._closed.is_set():
                 return
             try:
-                for response in self._call("GET", f"/v1/people/responses?wait={POLL_SECONDS}")["responses"]:
-                    self._take(msgspec.convert(response, Delivery))
+                polled = self._exchange("GET", f"/v1/people/responses?wait={POLL_SECONDS}")
+                for delivery in msgspec.json.decode(polled, type=Deliveries).responses:
+                    self._take(delivery)
                 self._give_back(UNCLAIMED_SECONDS)
                 self._acknowledge(everything=True)
             except ConsumidorError as error:

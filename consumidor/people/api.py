@@ -166,7 +166,7 @@ class PeopleApi:
             deliveries = await anyio.to_thread.run_sync(self._take, self._sqs, client, poll)
         else:
             deliveries = await self._long_poll(client, poll)
-        return web.json_response({"responses": deliveries}, headers={"cache-control": "no-store"})
+        return web.json_response(model.Deliveries(deliveries), headers={"cache-control": "no-store"})
 
     async def _long_poll(self, client: str, poll: Poll) -> list[model.Delivery]:
         if self._polls[client] >= LONG_POLLS:

@@ -106,6 +106,12 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ResponseError | None = None
 
 
+class Deliveries(msgspec.Struct, frozen=True):
+    """What one GET of the client's queue brings."""
+
+    responses: list[Delivery]
+
+
 def request_id(client: str, idempotency_key: str | None, position: int, person: str, purpose: str) -> str:
     """The id of one inquiry: the same for the same client, key, position, person and purpose; new without a key.
 
