@@ -8,6 +8,7 @@ chance. Only `Random.random` is drawn from, the one method whose sequence Python
 import datetime as dt
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -118,6 +119,7 @@ def _debt_count(index: int, whether: float, how_many: float) -> int:
     return 0 if whether < _NO_DEBT and index >= FIXED_PEOPLE else min(_MOST_DEBTS, int((1 - how_many) ** (-1 / _TAIL)))
 
 
+@lru_cache
 def _due_dates(year: int) -> list[str]:
     """Every day of the five years before the seeding year, as YYYY-MM-DD."""
     first = dt.date(year - 5, 1, 1)

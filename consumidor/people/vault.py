@@ -83,10 +83,9 @@ class Vault:
         """
         cipher = self._cipher(key_id, wrapped)
         try:
-            clear = cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(person, key_id))
-        except (InvalidTag, ValueError) as error:
+            return self._decoder.decode(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(person, key_id)))
+        except (InvalidTag, ValueError, msgspec.DecodeError) as error:
             raise SealBroken("a sealed record of Base A was altered, or belongs to another person or key") from error
-        return self._decoder.decode(clear)
 
     def ping(self) -> None:
         """Raises DependencyDown where KMS does not know our key or does not answer."""
