@@ -98,13 +98,13 @@ def recorded(url: str, path: str) -> tuple[Callable[[], object], Callable[[], ob
     """The handler's call, and the very request it makes, sent again by urllib3 over keep-alive."""
     searcher = base_c.BaseC(url, 5)
     sent: list[tuple[str, bytes]] = []
-    original = searcher.fetch
+    original = searcher.request
 
-    def spy(method: str, target: str, body: bytes) -> bytes:
-        sent.append((target, body))
+    def spy(method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
+        sent.append((target, body or b""))
         return original(method, target, body)
 
-    searcher.fetch = spy  # type: ignore[method-assign]  # once, to learn the request
+    searcher.request = spy  # type: ignore[assignment, method-assign]  # once, to learn the request
     query = request(path, f"cpf={CPF}")
     build_search(settings("search", url), searcher)(query, None)
     handler = build_search(settings("search", url))

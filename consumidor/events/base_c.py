@@ -4,7 +4,7 @@ Connections are kept alive; a request goes once more to another node where the f
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -12,13 +12,16 @@ from elastic_transport import JsonSerializer, NodeConfig, Transport, TransportEr
 from elastic_transport.client_utils import url_to_node_config
 
 from consumidor.errors import ConsumidorError, DependencyDown, FieldError, InvalidInput
-from consumidor.events.model import Event, history_id, latest_id, latest_version
+from consumidor.events.model import KINDS, Event, FoundEvent, history_id, latest_id, latest_version
+from consumidor.events.queries import Query
 
 HISTORY, LATEST = "events", "latest"  # aliases
 _ATTEMPTS = 2
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
 _BULK = "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type"
+# Partial results would be wrong answers; what is not read of an answer is not sent.
+_SEARCH_OPTIONS = "&allow_partial_search_results=false&filter_path=hits.hits._source"
 _DONE = {200, 201, 409}  # 409: this event, or a later one, is there already
 
 
@@ -43,7 +46,44 @@ class _BulkAnswer(msgspec.Struct):
     items: list[dict[str, _Outcome]]
 
 
+class _Hit(msgspec.Struct):
+    source: FoundEvent = msgspec.field(name="_source")
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit] = []
+
+
+class _SearchAnswer(msgspec.Struct):
+    hits: _Hits = msgspec.field(default_factory=_Hits)  # left out by filter_path where there are none
+
+
+class _Document(msgspec.Struct):
+    found: bool = False
+    source: FoundEvent | None = msgspec.field(name="_source", default=None)
+    error: msgspec.Raw | None = None
+
+
+class _MgetAnswer(msgspec.Struct):
+    docs: list[_Document]
+
+
+_search_answer = msgspec.json.Decoder(_SearchAnswer)
+_mget_answer = msgspec.json.Decoder(_MgetAnswer)
 _bulk_answer = msgspec.json.Decoder(_BulkAnswer)
+
+
+class EventStore(Protocol):
+    """What the two handlers need of Base C."""
+
+    def write(self, events: Sequence[Event]) -> list[ConsumidorError | None]:
+        """See BaseC."""
+
+    def history(self, query: Query, after: Sequence[Any] | None) -> list[FoundEvent]:
+        """See BaseC."""
+
+    def latest(self, person: str) -> list[FoundEvent | None]:
+        """See BaseC."""
 
 
 class BaseC:
@@ -82,14 +122,30 @@ class BaseC:
             raise DependencyDown("base_c")
         return meta.status, answer or b""
 
-    def fetch(self, method: str, target: str, body: bytes) -> bytes:
-        """The body of a read that must succeed; a missing index is a Base C that is not ready yet.
+    def history(self, query: Query, after: Sequence[Any] | None) -> list[FoundEvent]:
+        """A person's events, newest first, after the sort values `after`; one more than `query.limit` if there are more.
 
         Raises:
-            DependencyDown: anything but 200.
+            DependencyDown.
         """
-        status, answer = self.request(method, target, body)
-        if status != 200:
+        answer = self._read(f"/{HISTORY}/_search?routing={query.person}{_SEARCH_OPTIONS}", _search_body(query, after))
+        return [hit.source for hit in _search_answer.decode(answer).hits.hits]
+
+    def latest(self, person: str) -> list[FoundEvent | None]:
+        """The latest event of each of `KINDS`: documents by id, without a search and in real time.
+
+        Raises:
+            DependencyDown.
+        """
+        wanted = ",".join(f'{{"_id":"{latest_id(person, kind)}","routing":"{person}"}}' for kind in KINDS)
+        documents = _mget_answer.decode(self._read(f"/{LATEST}/_mget", f'{{"docs":[{wanted}]}}'.encode())).docs
+        if any(document.error for document in documents):  # not known is not the same as not there
+            raise DependencyDown("base_c")
+        return [document.source for document in documents]
+
+    def _read(self, target: str, body: bytes) -> bytes:
+        status, answer = self.request("POST", target, body)
+        if status != 200:  # a missing index is a Base C that is not ready yet
             raise DependencyDown("base_c")
         return answer
 
@@ -129,6 +185,22 @@ def bulk_body(events: Sequence[Event]) -> bytes:
         )
     lines.append(b"")
     return b"\n".join(lines)
+
+
+def _search_body(query: Query, after: Sequence[Any] | None) -> bytes:
+    filters: list[dict[str, Any]] = [{"term": {"person": query.person}}]
+    if query.kind:
+        filters.append({"term": {"kind": query.kind}})
+    bounds = {name: ms for name, ms in (("gte", query.since), ("lt", query.until)) if ms is not None}
+    if bounds:
+        filters.append({"range": {"occurred_at": {**bounds, "format": "epoch_millis"}}})
+    body = {
+        "query": {"bool": {"filter": filters}},
+        "sort": [{"occurred_at": "desc"}, {"event_id": "desc"}],
+        "size": query.limit + 1,  # one more than asked for tells whether there is a next page
+        "track_total_hits": False,
+    }
+    return msgspec.json.encode(body | ({"search_after": after} if after else {}))
 
 
 def _verdict(outcomes: list[_Outcome]) -> ConsumidorError | None:

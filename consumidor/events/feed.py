@@ -15,7 +15,7 @@ import msgspec
 
 from consumidor import cpf
 from consumidor.errors import ConsumidorError, DependencyDown, InvalidInput, MalformedMessage, UnknownVersion, UntrustedSender
-from consumidor.events.base_c import BaseC
+from consumidor.events.base_c import BaseC, EventStore
 from consumidor.events.model import MESSAGE_EVENTS, MESSAGE_VERSION, PERSON, Event, read_event, read_message
 from consumidor.settings import Settings
 
@@ -45,7 +45,7 @@ class Doors(NamedTuple):
         return cpf.pseudonym(self.key, cpf.parse(text))
 
 
-def build_feed(settings: Settings, base_c: BaseC | None = None, send_dead: SendDead | None = None) -> Lambda:
+def build_feed(settings: Settings, base_c: EventStore | None = None, send_dead: SendDead | None = None) -> Lambda:
     """The feed's handler, from the settings of the process `feed`."""
     base_c = base_c or BaseC(settings.base_c_url, DEADLINE)
     send_dead = send_dead or DeadLetters(settings)
@@ -94,7 +94,7 @@ def _read_item(raw: msgspec.Raw, doors: Doors, *, trusted: bool) -> Item:
     return Item(raw, event)
 
 
-def _write(base_c: BaseC, items: list[Item]) -> None:
+def _write(base_c: EventStore, items: list[Item]) -> None:
     try:
         verdicts = base_c.write([item.event for item in items if item.event])
     except DependencyDown as error:

@@ -22,7 +22,6 @@ PERSON = re.compile(r"\A[0-9a-f]{32}\Z")
 _SAFE_INTEGER = 2**53 - 1  # RFC 8259: the largest integer that every JSON reader agrees on
 _NOTHING = msgspec.Raw(b"{}")
 _RFC3339 = Annotated[datetime, msgspec.Meta(tz=True)]
-_DATE_TIME = msgspec.Meta(extra_json_schema={"format": "date-time"})
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -193,23 +192,6 @@ def latest_version(event_id: str, occurred_at: str) -> int:
     """
     tie = int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:3]) >> 4
     return to_ms(datetime.fromisoformat(occurred_at)) << 20 | tie
-
-
-class EventsQuery(msgspec.Struct):
-    """The parameters of `GET /v1/events`; times are RFC 3339, `since` inclusive and `until` exclusive."""
-
-    cpf: str
-    kind: Kind | None = None
-    since: Annotated[str, _DATE_TIME] | None = None
-    until: Annotated[str, _DATE_TIME] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
-    cursor: str | None = None
-
-
-class LatestQuery(msgspec.Struct):
-    """The parameters of `GET /v1/events/latest`."""
-
-    cpf: str
 
 
 class FoundEvent(msgspec.Struct):

@@ -16,58 +16,29 @@ from consumidor import cpf
 from consumidor.clients import Clients
 from consumidor.errors import (
     ConsumidorError,
-    DependencyDown,
     FieldError,
     Forbidden,
     InvalidInput,
     NotFound,
     Unauthenticated,
 )
-from consumidor.events.base_c import HISTORY, LATEST, BaseC
-from consumidor.events.cursors import Cursors, Query
-from consumidor.events.model import KINDS, EventsPage, EventsQuery, FoundEvent, LatestEvents, LatestQuery, latest_id, parse_time
+from consumidor.events.base_c import BaseC, EventStore
+from consumidor.events.model import EventsPage, LatestEvents, parse_time
+from consumidor.events.queries import Cursors, EventsQuery, LatestQuery, Query
 from consumidor.problems import convert, problem_document, problem_headers
 from consumidor.settings import Settings
 
 SCOPE = "consumidor/events.read"
 DEADLINES = {"dev": 5.0, "tst": 2.0, "prd": 1.0}  # seconds a request may spend on Base C, its second attempt included
 _JSON = {"content-type": "application/json", "cache-control": "no-store"}
-# Partial results would be wrong answers; what is not read of an answer is not sent.
-_SEARCH_OPTIONS = "&allow_partial_search_results=false&filter_path=hits.hits._source"
 log = logging.getLogger(__name__)
 Lambda = Callable[[Mapping[str, Any], object], dict[str, Any]]
-
-
-class _Hit(msgspec.Struct):
-    source: FoundEvent = msgspec.field(name="_source")
-
-
-class _Hits(msgspec.Struct):
-    hits: list[_Hit] = []
-
-
-class _SearchAnswer(msgspec.Struct):
-    hits: _Hits = msgspec.field(default_factory=_Hits)  # left out by filter_path where there are none
-
-
-class _Document(msgspec.Struct):
-    found: bool = False
-    source: FoundEvent | None = msgspec.field(name="_source", default=None)
-    error: msgspec.Raw | None = None
-
-
-class _MgetAnswer(msgspec.Struct):
-    docs: list[_Document]
-
-
-_search_answer = msgspec.json.Decoder(_SearchAnswer)
-_mget_answer = msgspec.json.Decoder(_MgetAnswer)
 
 
 class Search:
     """The two questions, asked of Base C."""
 
-    def __init__(self, base_c: BaseC, key: bytes) -> None:
+    def __init__(self, base_c: EventStore, key: bytes) -> None:
         self._base_c = base_c
         self._key = key
         self._cursors = Cursors(key)
@@ -81,8 +52,7 @@ class Search:
         asked = convert(given, EventsQuery, strict=False)
         query = self._query(client, asked)
         after = self._cursors.read(query, asked.cursor) if asked.cursor is not None else None
-        answer = self._base_c.fetch("POST", f"/{HISTORY}/_search?routing={query.person}{_SEARCH_OPTIONS}", _search_body(query, after))
-        found = [hit.source for hit in _search_answer.decode(answer).hits.hits]
+        found = self._base_c.history(query, after)
         page = found[: query.limit]
         return EventsPage(page, self._cursors.write(query, page[-1]) if len(found) > query.limit else None)
 
@@ -97,11 +67,7 @@ class Search:
         person = self._person(asked.cpf, wrong)
         if wrong:
             raise InvalidInput(wrong)
-        wanted = ",".join(f'{{"_id":"{latest_id(person, kind)}","routing":"{person}"}}' for kind in KINDS)
-        documents = _mget_answer.decode(self._base_c.fetch("POST", f"/{LATEST}/_mget", f'{{"docs":[{wanted}]}}'.encode())).docs
-        if any(document.error for document in documents):  # not known is not the same as not there
-            raise DependencyDown("base_c")
-        return LatestEvents(*(document.source for document in documents))
+        return LatestEvents(*self._base_c.latest(person))
 
     def _query(self, client: str, asked: EventsQuery) -> Query:
         wrong: list[FieldError] = []
@@ -119,22 +85,6 @@ class Search:
             return ""
 
 
-def _search_body(query: Query, after: list[Any] | None) -> bytes:
-    filters: list[dict[str, Any]] = [{"term": {"person": query.person}}]
-    if query.kind:
-        filters.append({"term": {"kind": query.kind}})
-    bounds = {name: ms for name, ms in (("gte", query.since), ("lt", query.until)) if ms is not None}
-    if bounds:
-        filters.append({"range": {"occurred_at": {**bounds, "format": "epoch_millis"}}})
-    body = {
-        "query": {"bool": {"filter": filters}},
-        "sort": [{"occurred_at": "desc"}, {"event_id": "desc"}],
-        "size": query.limit + 1,  # one more than asked for tells whether there is a next page
-        "track_total_hits": False,
-    }
-    return msgspec.json.encode(body | ({"search_after": after} if after else {}))
-
-
 def _time(field: str, text: str | None, wrong: list[FieldError]) -> int | None:
     try:
         return None if text is None else parse_time(text)
@@ -143,7 +93,7 @@ def _time(field: str, text: str | None, wrong: list[FieldError]) -> int | None:
         return None
 
 
-def build_search(settings: Settings, base_c: BaseC | None = None) -> Lambda:
+def build_search(settings: Settings, base_c: EventStore | None = None) -> Lambda:
     """The search handler, from the settings of the process `search`: payload 2.0 event and context -> response."""
     search = Search(base_c or BaseC(settings.base_c_url, DEADLINES[settings.environment]), settings.pseudonym_key)
     clients = Clients(settings.clients)

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from consumidor.events.base_c import BaseC
-from consumidor.events.model import EventsPage, EventsQuery, LatestEvents, LatestQuery
+from consumidor.events.model import EventsPage, LatestEvents
+from consumidor.events.queries import EventsQuery, LatestQuery
 from consumidor.events.search import DEADLINES, SCOPE, build_search
 from consumidor.settings import Settings
 from consumidor.web import Operation, Part

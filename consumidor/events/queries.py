@@ -1,15 +1,33 @@
-"""A caller's question of the history, and the cursors that lead from page to page of it."""
+"""What a caller may ask, and the cursors by which it goes on from one page of its own question to the next."""
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from consumidor.errors import MalformedRequest
-from consumidor.events.model import FoundEvent, parse_time
+from consumidor.events.model import FoundEvent, Kind, parse_time
 
 _MAC_BYTES = 16
+_DATE_TIME = msgspec.Meta(extra_json_schema={"format": "date-time"})
+
+
+class EventsQuery(msgspec.Struct):
+    """The parameters of `GET /v1/events`; times are RFC 3339, `since` inclusive and `until` exclusive."""
+
+    cpf: str
+    kind: Kind | None = None
+    since: Annotated[str, _DATE_TIME] | None = None
+    until: Annotated[str, _DATE_TIME] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    cursor: str | None = None
+
+
+class LatestQuery(msgspec.Struct):
+    """The parameters of `GET /v1/events/latest`."""
+
+    cpf: str
 
 
 class Query(NamedTuple):
