@@ -12,7 +12,11 @@ from pathlib import Path
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "USER")  # all that a child has of our own environment
 # A child begins only once the watchdog knows its group, so that no kill -9 in between can leave one behind.
 _LAUNCHER = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "launcher")
-_WATCHDOG = ("/bin/sh", "-c", 'while read -r line; do groups=$line; done; for group in $groups; do kill -s KILL -- "-$group"; done')
+_WATCHDOG = """\
+while read -r line; do groups=$line; done
+for group in $groups; do kill -s KILL -- "-$group"; done
+rm -f -- "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -110,17 +114,17 @@ class Child:
 class Watchdog:
     """One `sh` that kills the process groups it knows of when its pipe from us ends, as it does when we are killed.
 
-    It holds the file descriptors `held` (a lock) open until it has done so.
+    Then it removes `files`, which told others of them; it holds the file descriptors `held` (a lock) open until all is done.
     """
 
-    def __init__(self, held: tuple[int, ...] = ()) -> None:
-        self._held = held
+    def __init__(self, held: tuple[int, ...] = (), files: tuple[Path, ...] = ()) -> None:
+        self._held, self._files = held, files
         self._process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            _WATCHDOG, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            cwd="/", pass_fds=self._held, bufsize=0,
+            ["/bin/sh", "-c", _WATCHDOG, "watchdog", *self._files], cwd="/", start_new_session=True, pass_fds=self._held,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0,
         )  # fmt: skip
 
     def running(self) -> bool:

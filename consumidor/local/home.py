@@ -21,7 +21,7 @@ from consumidor.local.running import LOCK_FILE
 from consumidor.local.supervisor import free_port
 
 _ROOM = 500 * 1024 * 1024  # bytes that a first start takes, with some to spare
-_LOCK_SECONDS = 3.0  # a stack that was killed holds its lock until its children are gone
+_LOCK_SECONDS = 2.0  # a stack that was killed holds its lock until its children are gone
 
 
 class Home:

@@ -104,7 +104,12 @@ def register_client(home: Path, name: str) -> dict[str, str]:
     return read_clients(home)[name]
 
 
+def described_in(home: Path) -> tuple[Path, ...]:
+    """The files that describe the running stack of `home`."""
+    return home / STACK_FILE, home / ENVIRONMENT_FILE
+
+
 def forget(home: Path) -> None:
-    """Remove both files: nothing runs here, or not yet, or no more."""
-    for name in (STACK_FILE, ENVIRONMENT_FILE):
-        (home / name).unlink(missing_ok=True)
+    """Remove them: nothing runs here, or not yet, or no more."""
+    for file in described_in(home):
+        file.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from consumidor.errors import CommandError
 from consumidor.local.events_feed import events_feed_server
 from consumidor.local.files import write_private
 from consumidor.local.home import Home, claim_port, explained
-from consumidor.local.running import ENVIRONMENT_FILE, STACK_FILE, forget, read_environment, read_stack, register_client
+from consumidor.local.running import ENVIRONMENT_FILE, STACK_FILE, described_in, forget, read_environment, read_stack, register_client
 from consumidor.local.servers import Servers, given_settings
 from consumidor.local.supervisor import Server, Supervisor, http_ready
 from consumidor.settings import Settings
@@ -64,7 +64,7 @@ class Stack:
         self._ready = False
         self._writing = threading.Lock()
         forget(home.path)
-        self._supervisor = Supervisor(home.logs, self._announce, self._write_stack, held=(lock,))
+        self._supervisor = Supervisor(home.logs, self._announce, self._write_stack, held=(lock,), files=described_in(home.path))
 
     def start(self, people: int) -> None:
         """Servers, then what they hold, then the services; ready on return."""

@@ -25,7 +25,8 @@ class Supervisor:
     """Runs servers in stages; stops them in the reverse order.
 
     `announce` is told, in words, of each death and restart; `changed` is called after each change of `pids()`.
-    `held` are file descriptors (a lock) that stay open until the last child is gone, whatever becomes of us.
+    `held` are file descriptors (a lock) that stay open until the last child is gone, whatever becomes of us, and `files` are gone
+    by then.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Supervisor:
         announce: Callable[[str], None],
         changed: Callable[[], None] = lambda: None,
         held: tuple[int, ...] = (),
+        files: tuple[Path, ...] = (),
     ) -> None:
         self._logs = logs
         self._announce = announce
@@ -42,7 +44,7 @@ class Supervisor:
         self._stages: list[list[Child]] = []
         self._lock = threading.RLock()  # around every change of which processes there are
         self._stopping = threading.Event()
-        self._watchdog = Watchdog(held)
+        self._watchdog = Watchdog(held, files)
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 
