@@ -57,15 +57,15 @@ def publish_file(path: Path, sqs: "SQSClient", queue_url: str) -> int:
         DependencyDown: some were not sent.
     """
     try:
-        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+        lines = {number: line for number, line in enumerate(path.read_bytes().split(b"\n"), 1) if line.strip()}
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error
     now_ms = int(time.time() * 1000)
-    wrong = [f"line {number}: {fault}" for number, line in enumerate(lines, 1) if (fault := _fault(line, now_ms))]
+    wrong = [f"line {number}: {fault}" for number, line in lines.items() if (fault := _fault(line, now_ms))]
     if wrong:
         more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise CommandError(f"{path}: nothing was sent. " + "; ".join(wrong[:_SHOWN] + more))
-    send_all(sqs, queue_url, [Outgoing(body) for body in pack_encoded(line.decode() for line in lines)])
+    send_all(sqs, queue_url, [Outgoing(body) for body in pack_encoded(line.decode() for line in lines.values())])
     return len(lines)
 
 

@@ -52,11 +52,11 @@ class SourceMapping:
 
     def __init__(self, sqs: "SQSClient", queue_url: str, handler: Lambda) -> None:
         self._sqs, self._queue_url, self._handler = sqs, queue_url, handler
-        self._pause = 0.0
+        self.pause = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Poll until told to stop; what is under way is finished."""
-        while not stop.wait(self._pause):
+        while not stop.wait(self.pause):
             self.poll()
 
     def poll(self) -> int:
@@ -67,10 +67,10 @@ class SourceMapping:
             if done:
                 delete(self._sqs, self._queue_url, [message["ReceiptHandle"] for message in done])
         except Exception as error:  # noqa: BLE001 - as with the mapping on AWS, any failure of the function means: later again
-            self._pause = min(_LONGEST_PAUSE, self._pause * 2 or 1.0)
-            log.warning("feed_failed", error=type(error).__name__, again_in=self._pause)
+            self.pause = min(_LONGEST_PAUSE, self.pause * 2 or 1.0)
+            log.warning("feed_failed", error=type(error).__name__, again_in=self.pause)
             return 0
-        self._pause = 0.0
+        self.pause = 0.0
         return len(done)
 
     def _receive(self) -> list[Any]:
