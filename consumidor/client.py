@@ -15,6 +15,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +28,7 @@ from consumidor.errors import ConsumidorError, DependencyDown
 from consumidor.people.model import Deliveries, Delivery, Report, ResponseError
 
 POLL_SECONDS = 10  # one long poll; well under the 30 s after which an unacknowledged response comes again
-UNCLAIMED_SECONDS = 3.0  # how long a response may wait here for its submit to return before it is given back
+UNCLAIMED_SECONDS = 3.0  # how long a response may wait here for a submit under way, which may be about to name it
 REMEMBERED = 100_000  # answered request ids, to drop repeats
 ATTEMPTS = 5  # of a call that answers 429 or 503, pausing as Retry-After says
 CALL_SECONDS = urllib3.Timeout(connect=5, read=40)
@@ -111,6 +112,7 @@ class Consumidor:
         self._unclaimed: dict[str, tuple[Delivery, float]] = {}
         self._answered: OrderedDict[str, None] = OrderedDict()
         self._receipts: list[str] = []
+        self._submitting = 0
         self._waiting = threading.Event()
         self._closed = threading.Event()
         self._receiver: threading.Thread | None = None
@@ -138,8 +140,9 @@ class Consumidor:
 
     def submit(self, cpf: str, purpose: str, idempotency_key: str | None = None) -> Pending:
         """Ask about one person; raises ApiError where the API refuses."""
-        accepted = self._post_requests({"cpf": cpf, "purpose": purpose}, idempotency_key)
-        return self._expect(accepted["request_id"])
+        with self._submit_under_way():
+            accepted = self._post_requests({"cpf": cpf, "purpose": purpose}, idempotency_key)
+            return self._expect(accepted["request_id"])
 
     def submit_many(self, inquiries: Sequence[tuple[str, str]], idempotency_key: str | None = None) -> list[Pending]:
         """Ask about up to 100 people `(cpf, purpose)` in one call; one whose sending failed is sent again under the same key.
@@ -149,10 +152,11 @@ class Consumidor:
         """
         key = idempotency_key or str(uuid.uuid4())
         body = {"requests": [{"cpf": cpf, "purpose": purpose} for cpf, purpose in inquiries]}
-        for _ in range(ATTEMPTS):
-            accepted = self._post_requests(body, key)["requests"]
-            if all("request_id" in one for one in accepted):
-                return [self._expect(one["request_id"]) for one in accepted]
+        with self._submit_under_way():
+            for _ in range(ATTEMPTS):
+                accepted = self._post_requests(body, key)["requests"]
+                if all("request_id" in one for one in accepted):
+                    return [self._expect(one["request_id"]) for one in accepted]
         raise ApiError(503, next(one["error"] for one in accepted if "error" in one))
 
     def open(self, delivery: Delivery) -> Answer:
@@ -202,6 +206,17 @@ class Consumidor:
 
     # how it is done
 
+    @contextmanager
+    def _submit_under_way(self) -> Iterator[None]:
+        """While it lasts, a response that nobody waits for may be this one's: its id is known only when the call returns."""
+        with self._lock:
+            self._submitting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._submitting -= 1
+
     def _post_requests(self, body: dict[str, Any], key: str | None) -> dict[str, Any]:
         return self._call("POST", "/v1/people/requests", body, {"idempotency-key": key or str(uuid.uuid4())})
 
@@ -244,10 +259,10 @@ class Consumidor:
             if self._closed.is_set():
                 return
             try:
-                polled = self._exchange("GET", f"/v1/people/responses?wait={POLL_SECONDS}")
+                polled = self._exchange("GET", f"/v1/people/responses?wait={1 if self._unclaimed else POLL_SECONDS}")
                 for delivery in msgspec.json.decode(polled, type=Deliveries).responses:
                     self._take(delivery)
-                self._give_back(UNCLAIMED_SECONDS)
+                self._give_back(UNCLAIMED_SECONDS if self._submitting else 0.0)
                 self._acknowledge(everything=True)
             except ConsumidorError as error:
                 self._fail(error)

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consumidor import openapi, problems
 from consumidor.auth import Caller, FetchNeeded, Verifier
-from consumidor.errors import ConsumidorError, Forbidden, InvalidInput, MalformedRequest, Unauthenticated
+from consumidor.errors import ConsumidorError, Forbidden, InvalidInput, MalformedRequest, TooLarge, Unauthenticated
 from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, trace_id
 
 BODY_LIMIT = 256 * 1024
@@ -191,7 +191,6 @@ def build_app(title: str, verifier: Verifier, *parts: Part) -> Starlette:
             _guarded(operation),
             methods=[operation.method],
             middleware=[Middleware(Observe, operation.method, operation.path), guard],
-            max_body_size=BODY_LIMIT,
         )
         for operation in operations
     ]
@@ -261,10 +260,19 @@ async def read_json(request: Request) -> Any:  # the caller checks what it is
     """The body as plain objects.
 
     Raises:
+        TooLarge: over 256 KiB, announced or not; no more than that is read.
         MalformedRequest: not JSON.
     """
+    announced, size, chunks = request.headers.get("content-length", ""), 0, []
+    if announced.isdecimal() and int(announced) > BODY_LIMIT:
+        raise TooLarge(f"a body has at most {BODY_LIMIT} bytes")
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise TooLarge(f"a body has at most {BODY_LIMIT} bytes")
+        chunks.append(chunk)
     try:
-        return msgspec.json.decode(await request.body())
+        return msgspec.json.decode(b"".join(chunks))
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedRequest("the body is not JSON") from error
 

@@ -199,10 +199,10 @@ class PeopleApi:
         except msgspec.DecodeError as error:  # stays in the queue until its retention ends: it may be a newer version's
             log.error("response_unreadable", error=type(error).__name__)
             return None
-        link = self._link(response.report_at) if response.report_at else {}
+        link = self.link(response.report_at) if response.report_at else {}
         return model.Delivery(response.request_id, response.status, message.receipt, response.report, error=response.error, **link)
 
-    def _link(self, location: model.ReportLocation) -> dict[str, Any]:
+    def link(self, location: model.ReportLocation) -> dict[str, Any]:
         """A presigned link made at delivery, so that it cannot expire inside the queue."""
         seconds = self._settings.people_link_seconds
         where = {"Bucket": location.bucket, "Key": location.key}
