@@ -6,9 +6,11 @@ transactions, so that a load which was broken off continues where it stopped.
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -16,14 +18,22 @@ import psycopg
 
 from consumidor import cpf
 from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
-from consumidor.people.model import Person
+from consumidor.people.model import Debt, Person
 from consumidor.people.queries import QUERIES
 from consumidor.people.vault import DataKey, Identity, Vault, ensure_data_key
 
-CHUNK = 2_000  # people a transaction; bounds the memory
+CHUNK = 5_000  # people a transaction; two chunks are in memory at a time
 _NAMED_LINES = 50  # wrong lines named in one error
 _decoder = msgspec.json.Decoder(Person)
 _due_on = lru_cache(maxsize=10_000)(dt.date.fromisoformat)
+
+
+class Sealed(NamedTuple):
+    """A person on the way into Base A: pseudonym, sealed identity, debts."""
+
+    person: str
+    sealed: bytes
+    debts: list[Debt]
 
 
 def loaded(owner_dsn: str, source: str) -> int:
@@ -55,13 +65,18 @@ def load(
         DependencyDown: Base A or KMS; the chunks before are loaded.
     """
     key, everyone, count = ensure_data_key(owner_dsn, vault), iter(people), 0
+
+    def prepare() -> list[Sealed]:
+        return [_seal(person, pseudonym_key, vault, key) for person in islice(everyone, CHUNK)]
+
     try:
-        with psycopg.connect(owner_dsn, connect_timeout=5, autocommit=True) as connection:
+        with psycopg.connect(owner_dsn, connect_timeout=5, autocommit=True) as connection, ThreadPoolExecutor(1) as ahead:
             connection.execute(QUERIES["lock_load"])
-            while chunk := list(islice(everyone, CHUNK)):
-                by_person = {cpf.pseudonym(pseudonym_key, person.cpf): person for person in chunk}
+            following = ahead.submit(prepare)
+            while chunk := following.result():
+                following = ahead.submit(prepare)  # made and sealed while PostgreSQL is busy with the one before
                 with connection.transaction():
-                    _replace(connection, by_person, vault, key)
+                    _replace(connection, chunk, UUID(key.key_id))
                     if source:
                         connection.execute(QUERIES["add_loaded"], (source, len(chunk)))
                 count += len(chunk)
@@ -72,19 +87,23 @@ def load(
     return count
 
 
-def _replace(connection: psycopg.Connection, people: dict[str, Person], vault: Vault, key: DataKey) -> None:
-    key_id = UUID(key.key_id)
-    connection.execute(QUERIES["delete_people"], (list(people),), prepare=True)
+def _seal(known: Person, pseudonym_key: bytes, vault: Vault, key: DataKey) -> Sealed:
+    person = cpf.pseudonym(pseudonym_key, known.cpf)
+    return Sealed(person, vault.seal(person, key, Identity(known.cpf, known.name, known.address)), known.debts)
+
+
+def _replace(connection: psycopg.Connection, chunk: list[Sealed], key_id: UUID) -> None:
+    connection.execute(QUERIES["delete_people"], ([row.person for row in chunk],), prepare=True)
     with connection.cursor() as cursor:
         with cursor.copy(QUERIES["copy_people"]) as copy:
             copy.set_types(("text", "uuid", "bytea"))
-            for person, known in people.items():
-                copy.write_row((person, key_id, vault.seal(person, key, Identity(known.cpf, known.name, known.address))))
+            for row in chunk:
+                copy.write_row((row.person, key_id, row.sealed))
         with cursor.copy(QUERIES["copy_debts"]) as copy:
             copy.set_types(("text", "int4", "text", "int8", "date", "text"))
-            for person, known in people.items():
-                for number, debt in enumerate(known.debts):
-                    copy.write_row((person, number, debt.creditor, debt.amount_cents, _due_on(debt.due_on), debt.status))
+            for row in chunk:
+                for number, debt in enumerate(row.debts):
+                    copy.write_row((row.person, number, debt.creditor, debt.amount_cents, _due_on(debt.due_on), debt.status))
 
 
 def read_people(file: Path) -> Iterator[Person]:
