@@ -43,15 +43,15 @@ class MemoryBaseC:
     def history(self, query: Query, after: Sequence[Any] | None) -> list[FoundEvent]:
         """As BaseC."""
         self._answer()
-        keyed = sorted(((parse_time(event.occurred_at), event.event_id, event) for event in self.events.values()), reverse=True)
+        keyed = [(parse_time(event.occurred_at), event.event_id, event) for event in self.events.values() if event.person == query.person]
         chosen = [
-            event for ms, event_id, event in keyed
-            if event.person == query.person
-            and query.kind in (None, event.kind)
+            event
+            for ms, event_id, event in sorted(keyed, key=lambda one: one[:2], reverse=True)
+            if query.kind in (None, event.kind)
             and (query.since is None or ms >= query.since)
             and (query.until is None or ms < query.until)
             and (after is None or (ms, event_id) < tuple(after))
-        ]  # fmt: skip
+        ]
         return [_found(event) for event in chosen[: query.limit + 1]]
 
     def latest(self, person: str) -> list[FoundEvent | None]:

@@ -61,7 +61,7 @@ class _SearchAnswer(msgspec.Struct):
 class _Document(msgspec.Struct):
     found: bool = False
     source: FoundEvent | None = msgspec.field(name="_source", default=None)
-    error: msgspec.Raw | None = None
+    error: dict[str, Any] | None = None
 
 
 class _MgetAnswer(msgspec.Struct):
