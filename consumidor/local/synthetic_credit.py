@@ -2,7 +2,7 @@
 
 `credit_profiles.csv` holds the loans' attributes as the scorecard's training recodes them (a test holds the two together). A profile
 says "savings from R$ 5,000 to under R$ 10,000"; the amount inside that range is drawn, as is all that the loans do not tell. Everything
-is as of 1 January of the seeding year, and computed from (seed, index) alone.
+is as of the day of seeding, and computed from that day, the seed and the person's index alone.
 """
 
 import csv
@@ -65,12 +65,12 @@ def _profile(row: dict[str, str]) -> Profile:
     return Profile(int(row["age"]), kind, savings, housing, int(row["residence"]), int(row["employment"]), row["job"])
 
 
-def documents(people: Iterable[SyntheticPerson], pseudonym_key: bytes, seed: int, year: int) -> Iterator[dict[str, Any]]:
-    """Base B's documents of these people, the same for the same seed and year."""
+def documents(people: Iterable[SyntheticPerson], pseudonym_key: bytes, seed: int, day: date) -> Iterator[dict[str, Any]]:
+    """Base B's documents of these people, the same for the same seed and day."""
     drawn_from = profiles()
     for person in people:
         draw = Random(f"{seed}/credit/{person.index}").random  # noqa: S311 - made-up people, not secrets
-        made = record(drawn_from[int(draw() * len(drawn_from))], year, draw, person)
+        made = record(drawn_from[int(draw() * len(drawn_from))], day, draw, person)
         yield document(cpf.pseudonym(pseudonym_key, person.cpf), made)
 
 
@@ -79,7 +79,7 @@ def seed_base_b(
     people: Iterable[SyntheticPerson],
     pseudonym_key: bytes,
     seed: int,
-    year: int,
+    day: date,
     progress: Callable[[int], object] = lambda _: None,
 ) -> int:
     """Write these people's documents into Base B, leaving alone those it has; the number seen.
@@ -87,46 +87,48 @@ def seed_base_b(
     Raises:
         DependencyDown, CommandError: as `insert_base_b`.
     """
-    return insert_base_b(uri, documents(people, pseudonym_key, seed, year), progress)
+    return insert_base_b(uri, documents(people, pseudonym_key, seed, day), progress)
 
 
-def record(profile: Profile, year: int, draw: Draw, person: SyntheticPerson | None = None) -> Record:
-    """A record that the scorecard, on 1 January of `year`, sees as exactly this profile; the sample people's own, if it is one."""
+def record(profile: Profile, day: date, draw: Draw, person: SyntheticPerson | None = None) -> Record:
+    """A record that the scorecard sees on that day as exactly this profile; for one of the two sample people, their own."""
     if person is not None and person.cpf in _SAMPLES:
         profile = _SAMPLES[person.cpf]
     return Record(
-        birth_date=person.born if person and person.born else _whole_years_before(year, profile.age, draw),
-        assets=_sample_assets(year) if person and person.cpf == ELDER else _assets(profile, year, draw),
+        birth_date=person.born if person and person.born else _whole_years_before(day, profile.age, draw),
+        assets=_sample_assets(day.year) if person and person.cpf == ELDER else _assets(profile, day, draw),
         address=Address(
             state=person.address.state if person else None,
             city=person.address.city if person else None,
             postal_code=person.address.postal_code if person else None,
             housing=profile.housing,
-            since=_within_years(year, profile.residence, draw),
+            since=_within_years(day, profile.residence, draw),
         ),
-        income=_income(profile, year, draw),
+        income=_income(profile, day, draw),
     )
 
 
-def _whole_years_before(year: int, years: int, draw: Draw) -> date:
-    """A day on which something began that is `years` whole years old on 1 January of `year`."""
-    return date(year - years, 1, 1) - timedelta(days=int(draw() * 365))
+def _whole_years_before(day: date, years: int, draw: Draw) -> date:
+    """When something began that is `years` whole years old on `day`: up to 364 days before the anniversary."""
+    leap_day = (day.month, day.day) == (2, 29)
+    anniversary = date(day.year - years, day.month, 28 if leap_day else day.day)
+    return anniversary - timedelta(days=int(draw() * 365))
 
 
-def _within_years(year: int, low: int, draw: Draw) -> date:
-    return _whole_years_before(year, low + int(draw() * (_YEARS_END[low] - low)), draw)
+def _within_years(day: date, low: int, draw: Draw) -> date:
+    return _whole_years_before(day, low + int(draw() * (_YEARS_END[low] - low)), draw)
 
 
-def _assets(profile: Profile, year: int, draw: Draw) -> list[Asset]:
+def _assets(profile: Profile, day: date, draw: Draw) -> list[Asset]:
     kinds: list[AssetKind] = [profile.property] if profile.property else []
     if profile.property == "vehicle" and draw() < _OTHER_GOODS:
         kinds = ["other"]
     if profile.property == "real_estate" and draw() < _ALSO_VEHICLE:
         kinds.append("vehicle")
-    assets = [Asset(kind, _between(*_VALUES[kind], draw), _whole_years_before(year, int(draw() * 10), draw)) for kind in kinds]
+    assets = [Asset(kind, _between(*_VALUES[kind], draw), _whole_years_before(day, int(draw() * 10), draw)) for kind in kinds]
     if profile.savings is not None:
         amount = _between(profile.savings, _SAVINGS_END[profile.savings], draw)
-        assets.append(Asset("savings", amount, _whole_years_before(year, int(draw() * 10), draw)))
+        assets.append(Asset("savings", amount, _whole_years_before(day, int(draw() * 10), draw)))
     return assets
 
 
@@ -134,13 +136,13 @@ def _between(low: int, high: int, draw: Draw) -> int:
     return low + int(draw() * (high - low))
 
 
-def _income(profile: Profile, year: int, draw: Draw) -> Income:
+def _income(profile: Profile, day: date, draw: Draw) -> Income:
     chosen = draw()
     source = next(source for source, below in _SOURCES[profile.job] if chosen < below)
     if profile.job == "unskilled" and profile.employment == 0 and draw() < _OUT_OF_WORK:
         source = "unemployed"
     monthly = int(_MONTHLY[source] * (0.6 + draw()))
-    return Income(source, _within_years(year, profile.employment, draw), monthly)
+    return Income(source, _within_years(day, profile.employment, draw), monthly)
 
 
 # The two sample people of the design challenge: 73 with two properties, 33 with nothing. The rest is ours.

@@ -98,11 +98,12 @@ def profile(stored: Mapping[str, Any], as_of: date) -> Profile:
 
 
 def _closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"bsonType": "object", "additionalProperties": False, "properties": properties} | ({"required": list(required)} if required else {})
+    schema: dict[str, Any] = {"bsonType": "object", "additionalProperties": False, "properties": properties}
+    return schema | {"required": list(required)} if required else schema
 
 
 def validator() -> dict[str, Any]:
-    """MongoDB's `$jsonSchema` of the collection: a field it does not know is refused at writing, since extraction would drop it silently."""
+    """The collection's `$jsonSchema`: a field it does not know is refused at writing, since extraction would drop it silently."""
     day = {"bsonType": "date"}
     cents = {"bsonType": ["int", "long"], "minimum": 0, "maximum": _MOST_CENTS}
     asset = _closed({"kind": {"enum": list(ASSET_KINDS)}, "value_cents": cents, "since": day}, "kind", "value_cents")

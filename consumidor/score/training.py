@@ -167,7 +167,7 @@ def regression() -> LogisticRegression:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """optbinning 1.0 writes to pandas in ways that pandas 3 warns will end with pandas 4; nothing of ours is concerned."""
+    """Silence what pandas 3 says of optbinning 1.0 (ways of writing that will end with pandas 4); no code of ours is concerned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.Pandas4Warning)
         yield
@@ -249,9 +249,7 @@ def _category_bins(splits: list[np.ndarray], attribute: Attribute) -> list[dict[
     return [
         {
             "values": [str(value) for value in values],
-            "text": {
-                language: "; ".join(_text(attribute.words[str(value)])[language] for value in values) for language in ("en", "pt")
-            },
+            "text": {language: "; ".join(_text(attribute.words[str(value)])[language] for value in values) for language in ("en", "pt")},
         }
         for values in splits
     ]
