@@ -5,6 +5,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -21,6 +22,7 @@ from consumidor.local.running import LOCK_FILE
 from consumidor.local.supervisor import free_port
 
 _ROOM = 500 * 1024 * 1024  # bytes that a first start takes, with some to spare
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 _LOCK_SECONDS = 2.0  # a stack that was killed holds its lock until its children are gone
 
 
@@ -90,12 +92,17 @@ def claim_port(port: int) -> int:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of `path` into one line (disk full, not writable, not a folder)."""
+    """Turn what the operating system says against writing to `path` into one line; other errors pass.
+
+    Raises:
+        CommandError: the disk is full, read-only, not ours, or `path` is no folder.
+    """
     try:
         yield
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error)).lower()
-        raise CommandError(f"cannot write to {path}: {reason}") from error
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise CommandError(f"cannot write to {path}: {os.strerror(error.errno).lower()}") from error
 
 
 def _locked(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ Every setting may come from the environment instead; a server that is named ther
 import json
 import os
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,21 +110,21 @@ class Servers:
 
     def has_key(self) -> bool:
         """Whether the key that seals Base A was there before."""
-        return self._aws().has_key()
+        return self._aws.has_key()
 
     def ensure_resources(self) -> None:
         """Queues, buckets and key as they must be, and where they are into the settings."""
-        aws = self._aws()
-        made = aws.ensure(self._client_names())
+        made = self._aws.ensure(self._client_names())
         named = {
             "PEOPLE_REQUESTS_QUEUE_URL": made.people_requests, "PEOPLE_REQUESTS_DLQ_URL": made.people_requests_dlq,
             "PEOPLE_RESPONSES_QUEUE_PREFIX": made.responses_prefix, "PEOPLE_RESULTS_BUCKET": made.results_bucket,
             "EVENTS_FEED_QUEUE_URL": made.events_feed, "EVENTS_FEED_DLQ_URL": made.events_feed_dlq,
             "AUDIT_CHECKPOINT_BUCKET": made.checkpoint_bucket, "BASE_A_KMS_KEY": made.base_a_key,
-            "INQUIRY_SENDERS": aws.inquiry_senders(),
+            "INQUIRY_SENDERS": self._aws.inquiry_senders(),
         }  # fmt: skip
         self.settings = {**named, **self.settings}
 
+    @cached_property
     def _aws(self) -> Aws:
         return Aws(self.settings["AWS_ENDPOINT_URL"], self.settings["AWS_REGION"], own_credentials=self.own_aws)
 
@@ -147,6 +148,6 @@ class Servers:
         from consumidor.people.vault import Vault  # noqa: PLC0415 - as above
 
         settings = self.settings
-        vault = Vault(self._aws().kms, settings["BASE_A_KMS_KEY"])
+        vault = Vault(self._aws.kms, settings["BASE_A_KMS_KEY"])
         key = bytes.fromhex(settings["PSEUDONYM_KEY"])
         return Bases(settings["BASE_A_OWNER_DSN"], vault, self.base_b_owner, settings["BASE_C_URL"], key)

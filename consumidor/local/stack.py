@@ -64,7 +64,7 @@ class Stack:
         self._ready = False
         self._writing = threading.Lock()
         forget(home.path)
-        self._supervisor = Supervisor(home.logs, self._announce, self._write_stack, held=(lock,), files=described_in(home.path))
+        self._supervisor = Supervisor(home.logs, self._announce, self._on_change, held=(lock,), files=described_in(home.path))
 
     def start(self, people: int) -> None:
         """Servers, then what they hold, then the services; ready on return."""
@@ -91,7 +91,7 @@ class Stack:
         while True:
             time.sleep(0.5)
             if self._servers.clients() != self._clients:
-                self._write_stack()
+                self._on_change()
 
     def stop(self) -> None:
         """End all of it."""
@@ -149,8 +149,15 @@ class Stack:
             time.sleep(0.05)
         raise CommandError(f"not healthy within {_HEALTH_SECONDS:.0f} s: {', '.join(down)} (logs: {self._home.logs})")
 
+    def _on_change(self) -> None:
+        """A process id or a client has changed. A full disk is no reason to stop what runs."""
+        try:
+            self._write_stack()
+        except OSError as error:
+            self._announce(f"stack.json is out of date: {error}")
+
     def _write_stack(self) -> None:
-        """Replace the files that describe the running stack; a process id or a client has changed."""
+        """Replace the files that describe the running stack."""
         with self._writing:
             if self._ready:
                 self._clients = self._servers.clients()
@@ -180,7 +187,8 @@ class Stack:
         self._console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - started:.1f} s[/]")
 
     def _announce(self, text: str) -> None:
-        self._console.print(text, style="yellow", markup=False)
+        with contextlib.suppress(OSError, SystemExit):  # the terminal is gone, which rich makes an exit of
+            self._console.print(text, style="yellow", markup=False)
 
 
 def _service(name: str, module: str, *arguments: str, env: dict[str, str], ready: Callable[[], None]) -> Server:
