@@ -3,7 +3,6 @@
 import pulumi
 import pulumi_aws as aws
 import pulumi_random as random
-
 from access import Access, AccessArgs
 from alarms import Alarms, AlarmsArgs
 from base_a import BaseA, BaseAArgs
@@ -108,7 +107,8 @@ events = Events("events", EventsArgs(
     config.secrets_extension_layer, config.search_reserved_concurrency, config.feed_reserved_concurrency,
 ))  # fmt: skip
 gateway = Gateway("gateway", GatewayArgs(
-    env, identity, network.private, access["gateway"], balancer.listener_arn, events.search, config.domain, config.certificate_arn, keys["logs"]
+    env, identity, network.private, access["gateway"], balancer.listener_arn, events.search,
+    config.domain, config.certificate_arn, keys["logs"],
 ))  # fmt: skip
 
 # Watching

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 from metrics import NAMESPACE
 
 _MINUTE = 60
@@ -14,7 +13,10 @@ _MINUTE = 60
 
 @dataclass(frozen=True)
 class Watch:
-    """One alarm: `statistic` of a metric over `minutes`, compared with `threshold`. `missing`: what no data means (`notBreaching`, `breaching`)."""
+    """One alarm: `statistic` of a metric over `minutes`, compared with `threshold`.
+
+    `missing` says what no data means (`notBreaching` or `breaching`).
+    """
 
     metric: str
     namespace: str
@@ -49,7 +51,9 @@ class Alarms(pulumi.ComponentResource):
         self.topic_arn = topic.arn
         aws.sns.TopicPolicy(name, arn=topic.arn, policy=_topic_policy(topic.arn, args.account), opts=pulumi.ResourceOptions(parent=topic))
         if args.email:
-            aws.sns.TopicSubscription(name, topic=topic.arn, protocol="email", endpoint=args.email, opts=pulumi.ResourceOptions(parent=topic))
+            aws.sns.TopicSubscription(
+                name, topic=topic.arn, protocol="email", endpoint=args.email, opts=pulumi.ResourceOptions(parent=topic)
+            )
         watches = {**args.watches, **self._unexpected(args.unexpected_in)}
         self.alarm_arns = [self._alarm(title, watch).arn for title, watch in watches.items()]
         self._failed_tasks(args.cluster_arn)
@@ -82,7 +86,9 @@ class Alarms(pulumi.ComponentResource):
         watches = {}
         for process, group in groups.items():
             metric = f"unexpected_{process}"
-            transformation = aws.cloudwatch.LogMetricFilterMetricTransformationArgs(name=metric, namespace=NAMESPACE, value="1", unit="Count")
+            transformation = aws.cloudwatch.LogMetricFilterMetricTransformationArgs(
+                name=metric, namespace=NAMESPACE, value="1", unit="Count"
+            )
             aws.cloudwatch.LogMetricFilter(
                 f"unexpected-{process}",
                 name=f"unexpected-{process}",
@@ -91,7 +97,9 @@ class Alarms(pulumi.ComponentResource):
                 metric_transformation=transformation,
                 opts=self._child,
             )
-            watches[f"unexpected-{process}"] = Watch(metric, NAMESPACE, {}, 0, f"{process} met an error that nobody foresaw", "Sum", minutes=1)
+            watches[f"unexpected-{process}"] = Watch(
+                metric, NAMESPACE, {}, 0, f"{process} met an error that nobody foresaw", "Sum", minutes=1
+            )
         return watches
 
     def _failed_tasks(self, cluster_arn: pulumi.Input[str]) -> None:

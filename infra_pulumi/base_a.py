@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-
 from containers import CA_BUNDLE
 from credentials import Secret, SecretArgs, SecretText, password
 from environments import Environment

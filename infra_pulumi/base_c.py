@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 from base_c_node import Node, NodeArgs
 from certificates import Authority, AuthorityArgs
 from credentials import Secret, SecretArgs, SecretText, password
@@ -78,7 +77,10 @@ class BaseC(pulumi.ComponentResource):
     def url(self, user: str, ca_path: str) -> Secret:
         """The data nodes' URLs with that user's password, as a secret."""
         data_nodes = self.addresses[:-1]
-        urls = [pulumi.Output.format("https://{}:{}@{}:{}?ca_certs={}", user, self._passwords[user], address, PORT, ca_path) for address in data_nodes]
+        urls = [
+            pulumi.Output.format("https://{}:{}@{}:{}?ca_certs={}", user, self._passwords[user], address, PORT, ca_path)
+            for address in data_nodes
+        ]
         text = pulumi.Output.all(*urls).apply(",".join)
         days = self._args.environment.key_deletion_days
         return Secret(f"{self._name}-{user}-url", SecretArgs(text, self._args.secrets_key, days, f"Base C as {user}"), self._child)

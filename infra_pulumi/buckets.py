@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ class Bucket(pulumi.ComponentResource):
         default = aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
             sse_algorithm="aws:kms", kms_master_key_id=key
         )
-        rule = aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(apply_server_side_encryption_by_default=default, bucket_key_enabled=True)
+        rule = aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+            apply_server_side_encryption_by_default=default, bucket_key_enabled=True
+        )
         aws.s3.BucketServerSideEncryptionConfiguration(name, bucket=bucket.id, rules=[rule], opts=pulumi.ResourceOptions(parent=bucket))
 
     def _expire(self, name: str, bucket: aws.s3.Bucket, args: BucketArgs) -> None:
@@ -65,7 +66,9 @@ class Bucket(pulumi.ComponentResource):
             status="Enabled",
             filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=args.expire_prefix),
             expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=args.expire_days),
-            abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(days_after_initiation=1),
+            abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                days_after_initiation=1
+            ),
         )
         aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=[rule], opts=pulumi.ResourceOptions(parent=bucket))
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 from config import Trust
 from queues import DAY, Queue, QueueArgs
 

@@ -237,9 +237,15 @@ def _wrong_networks(values: Mapping[str, Any]) -> list[str]:
 
 def _wrong_clients(values: Mapping[str, Any]) -> list[str]:
     clients = values["clients"]
-    wrong = [f"consumidor:clients must name each client once, but {name} is there twice" for name in sorted(set(clients)) if clients.count(name) > 1]
+    wrong = [
+        f"consumidor:clients must name each client once, but {name} is there twice"
+        for name in sorted(set(clients))
+        if clients.count(name) > 1
+    ]
     trusted = [trust.client for trust in values["clientTrust"]]
-    wrong += [f"consumidor:clientTrust must name a client of consumidor:clients, but {name} is none" for name in trusted if name not in clients]
+    wrong += [
+        f"consumidor:clientTrust must name a client of consumidor:clients, but {name} is none" for name in trusted if name not in clients
+    ]
     if len(set(trusted)) < len(trusted):
         wrong.append("consumidor:clientTrust must name each client once")
     return wrong

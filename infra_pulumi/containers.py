@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-
 from environments import Environment
 
 CA_BUNDLE = "/usr/local/share/aws/global-bundle.pem"  # in the image: Amazon's certificate authorities for RDS and DocumentDB

@@ -50,9 +50,7 @@ class Secret(pulumi.ComponentResource):
             recovery_window_in_days=args.recovery_days,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        aws.secretsmanager.SecretVersion(
-            name, secret_id=secret.id, secret_string=pulumi.Output.secret(args.text), opts=pulumi.ResourceOptions(parent=secret)
-        )
+        aws.secretsmanager.SecretVersion(name, secret_id=secret.id, secret_string=args.text, opts=pulumi.ResourceOptions(parent=secret))
         self.where = SecretText(secret.arn, args.key)
         self.register_outputs({})
 

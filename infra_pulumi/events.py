@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pulumi
 import pulumi_aws as aws
-
 from access import Access
 from credentials import SecretText
 from environments import Environment

@@ -1,16 +1,17 @@
 """One Lambda in the VPC: arm64, a zip built by `make lambdas`, secrets named in its environment and read through Amazon's extension."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 from credentials import SecretText
 
-RUNTIME = "python3.13"  # the zips' compiled wheels are for this one: change it together with lambdas.py
+RUNTIME, ARCHITECTURE = "python3.13", "arm64"
+_COMPILED_FOR = "cpython-313-aarch64-linux-gnu.so"  # what `make lambdas ARCH=arm64 RUNTIME=3.13` puts into a zip
 MEMORY_MIB = 1024
 _NETWORK = (
     "ec2:CreateNetworkInterface",
@@ -46,8 +47,8 @@ class Function(pulumi.ComponentResource):
     def __init__(self, name: str, args: FunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Function", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        if not args.archive.exists():
-            pulumi.log.warn(f"{args.archive.name} is not built: run `make lambdas` first, or the engine will refuse to deploy this Lambda", self)
+        if problem := _unfit(args.archive):
+            pulumi.log.warn(f"{args.archive.name} {problem}: run `make lambdas ARCH=arm64 RUNTIME=3.13` before `pulumi up`", self)
         group = aws.cloudwatch.LogGroup(
             name, name=f"/aws/lambda/consumidor-{name}", retention_in_days=args.log_days, kms_key_id=args.log_key, opts=child
         )
@@ -59,7 +60,7 @@ class Function(pulumi.ComponentResource):
             code=pulumi.FileArchive(str(args.archive)),
             handler=args.handler,
             runtime=RUNTIME,
-            architectures=["arm64"],
+            architectures=[ARCHITECTURE],
             memory_size=MEMORY_MIB,
             timeout=args.timeout,
             layers=args.layers,
@@ -75,6 +76,14 @@ class Function(pulumi.ComponentResource):
         )
         self.name, self.arn, self.invoke_arn = function.name, function.arn, function.invoke_arn
         self.register_outputs({"arn": self.arn})
+
+
+def _unfit(archive: Path) -> str:
+    """Why the zip cannot be deployed; a preview shows it, and where there is no zip at all the engine then stops by itself."""
+    if not archive.exists():
+        return "is not built"
+    names = zipfile.ZipFile(archive).namelist()
+    return "" if any(name.endswith(_COMPILED_FOR) for name in names) else f"is not built for {RUNTIME} on {ARCHITECTURE}"
 
 
 def _may(args: FunctionArgs, group: aws.cloudwatch.LogGroup) -> pulumi.Output[str]:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pulumi
 import pulumi_aws as aws
-
 from environments import Environment
 from function import Function
 from identity import Identity, scope
@@ -78,7 +77,9 @@ class Gateway(pulumi.ComponentResource):
             api_id=api.id,
             authorizer_type="JWT",
             identity_sources=["$request.header.Authorization"],
-            jwt_configuration=aws.apigatewayv2.AuthorizerJwtConfigurationArgs(issuer=args.identity.issuer, audiences=args.identity.audiences),
+            jwt_configuration=aws.apigatewayv2.AuthorizerJwtConfigurationArgs(
+                issuer=args.identity.issuer, audiences=args.identity.audiences
+            ),
             opts=child,
         )
         answers = {"services": self._services(), "search": self._search()}

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 
 PURPOSES = {
     "requests": "people requests waiting, and their dead letters",

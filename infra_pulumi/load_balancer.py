@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-
 from access import HTTP_PORT
 
 PATHS = {"api": "/v1/people/*", "score": "/v1/score/*"}

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 
 INTERFACE_ENDPOINTS = ("sqs", "kms", "secretsmanager", "ecr.api", "ecr.dkr", "logs")
 _OWN_ACCOUNT_ONLY = ("sqs", "kms", "secretsmanager", "logs")  # ECR's layers belong to AWS, so that one is left open
@@ -78,7 +77,9 @@ class Network(pulumi.ComponentResource):
     def _route_table(self, kind: str, **way_out: pulumi.Input[str]) -> aws.ec2.RouteTable:
         name = f"{self._name}-{kind}"
         table = aws.ec2.RouteTable(name, vpc_id=self.vpc_id, tags={"Name": name}, opts=self._child)
-        aws.ec2.Route(name, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", **way_out, opts=pulumi.ResourceOptions(parent=table))
+        aws.ec2.Route(
+            name, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", **way_out, opts=pulumi.ResourceOptions(parent=table)
+        )
         return table
 
     def _associate(self, name: str, subnet: aws.ec2.Subnet, table: aws.ec2.RouteTable) -> None:
@@ -127,7 +128,8 @@ class Network(pulumi.ComponentResource):
     def _s3_policy(self) -> pulumi.Output[str]:
         """Beside the account's own buckets: image layers, the nodes' operating system packages (both AWS's), and the snapshots.
 
-        Source: docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html and docs.aws.amazon.com/linux/al2023/ug/deterministic-upgrades-usage.html
+        Sources: docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-setting-up-s3-gateway and
+        docs.aws.amazon.com/linux/al2023/ug/managing-repos-os-updates.html
         """
         region = self._args.region
         readable = [f"arn:aws:s3:::prod-{region}-starport-layer-bucket/*", f"arn:aws:s3:::al2023-repos-{region}-de612dc2/*"]
@@ -145,7 +147,9 @@ class Network(pulumi.ComponentResource):
         name = f"{self._name}-flow"
         group = aws.cloudwatch.LogGroup(name, retention_in_days=self._args.log_days, kms_key_id=self._args.log_key, opts=self._child)
         role = aws.iam.Role(name, assume_role_policy=iam.assumed_by("vpc-flow-logs.amazonaws.com", self._args.account), opts=self._child)
-        write = iam.Statement(("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"), (pulumi.Output.format("{}:*", group.arn),))
+        write = iam.Statement(
+            ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"), (pulumi.Output.format("{}:*", group.arn),)
+        )
         aws.iam.RolePolicy(name, role=role.id, policy=iam.allow(write), opts=pulumi.ResourceOptions(parent=role))
         aws.ec2.FlowLog(
             name,

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
-
 from access import HTTP_PORT, Access
 from base_a import BaseA
 from buckets import Bucket
@@ -138,7 +137,9 @@ class People(pulumi.ComponentResource):
             Statement(("s3:PutObject",), (pulumi.Output.format("{}/*", args.checkpoints.arn),)),
             Statement(("s3:ListBucket",), (args.results.arn,)),  # what /health asks with HeadBucket
             Statement(("kms:Decrypt", "kms:DescribeKey"), (keys["vault"],)),
-            Statement(("kms:GenerateDataKey", "kms:Decrypt"), [keys[purpose] for purpose in ("requests", "responses", "results", "audit", "feed")]),
+            Statement(
+                ("kms:GenerateDataKey", "kms:Decrypt"), [keys[purpose] for purpose in ("requests", "responses", "results", "audit", "feed")]
+            ),
         )
 
     def _migration(self) -> Task:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 DAY = 24 * 60 * 60

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 from access import HTTP_PORT, Access
 from buckets import Bucket
 from containers import Platform
@@ -80,7 +79,10 @@ class Score(pulumi.ComponentResource):
         args = self._args
         may: Sequence[Statement] = (
             Statement(("s3:ListBucket", "s3:GetBucketLocation"), (args.extractions.arn,)),
-            Statement(("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"), (pulumi.Output.format("{}/base-b/*", args.extractions.arn),)),
+            Statement(
+                ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+                (pulumi.Output.format("{}/base-b/*", args.extractions.arn),),
+            ),
             Statement(("kms:GenerateDataKey", "kms:Decrypt"), (args.keys["base-b"],)),
         )
         task = TaskArgs(
@@ -104,7 +106,9 @@ class Score(pulumi.ComponentResource):
         may = iam.allow(
             Statement(("ecs:RunTask",), (family,), {"ArnEquals": {"ecs:cluster": platform.cluster_arn}}),
             Statement(
-                ("iam:PassRole",), (task.role.arn, task.execution_role.arn), {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+                ("iam:PassRole",),
+                (task.role.arn, task.execution_role.arn),
+                {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
             ),
         )
         aws.iam.RolePolicy("extract-schedule", role=role.id, policy=may, opts=pulumi.ResourceOptions(parent=role))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-
 from autoscaling import BACKLOG_PER_TASK, BacklogScaling
 from task import Task, TaskArgs
 
@@ -14,7 +13,9 @@ _CUSTOM = aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCusto
 _METRIC = aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCustomizedMetricSpecificationMetricArgs
 _STAT = aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCustomizedMetricSpecificationMetricMetricStatArgs
 _STAT_METRIC = aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCustomizedMetricSpecificationMetricMetricStatMetricArgs
-_DIMENSION = aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCustomizedMetricSpecificationMetricMetricStatMetricDimensionArgs
+_DIMENSION = (
+    aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCustomizedMetricSpecificationMetricMetricStatMetricDimensionArgs
+)
 
 _SUSPENDED = aws.appautoscaling.TargetSuspendedStateArgs(
     dynamic_scaling_in_suspended=True, dynamic_scaling_out_suspended=True, scheduled_scaling_suspended=True
@@ -44,7 +45,11 @@ class Service(pulumi.ComponentResource):
         self.task = Task(name, args.task, self._child)
         target = None
         if args.target_group_arn is not None:
-            target = [aws.ecs.ServiceLoadBalancerArgs(container_name=name, container_port=args.task.live_port, target_group_arn=args.target_group_arn)]
+            target = [
+                aws.ecs.ServiceLoadBalancerArgs(
+                    container_name=name, container_port=args.task.live_port, target_group_arn=args.target_group_arn
+                )
+            ]
         service = aws.ecs.Service(
             name,
             name=name,
@@ -79,7 +84,9 @@ class Service(pulumi.ComponentResource):
     def scale_on_cpu(self, percent: int) -> None:
         """Keep the average CPU of all tasks at `percent`."""
         metric = _PREDEFINED(predefined_metric_type="ECSServiceAverageCPUUtilization")
-        self._policy("cpu", _TRACKING(predefined_metric_specification=metric, target_value=percent, scale_in_cooldown=300, scale_out_cooldown=60))
+        self._policy(
+            "cpu", _TRACKING(predefined_metric_specification=metric, target_value=percent, scale_in_cooldown=300, scale_out_cooldown=60)
+        )
 
     def scale_on_requests(self, per_minute: int, resource_label: pulumi.Input[str]) -> None:
         """Keep the requests a minute of each task at `per_minute`; `resource_label` names load balancer and target group."""

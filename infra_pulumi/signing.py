@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_tls as tls
-
 from credentials import Secret, SecretArgs, SecretText
 
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import iam
 import pulumi
 import pulumi_aws as aws
-
-import iam
 from containers import Platform
 from credentials import SecretText
 from environments import Size

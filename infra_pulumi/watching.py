@@ -6,7 +6,6 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-
 from alarms import Watch
 from environments import Environment
 from metrics import DIMENSION, NAMESPACE
@@ -84,7 +83,9 @@ def _process_watches(seen: Watched) -> dict[str, Watch]:
 def _storage_watches(seen: Watched) -> dict[str, Watch]:
     fifth = seen.environment.base_a_storage_gib * _GIB / 5
     base_a = {"DBInstanceIdentifier": seen.base_a}
-    found = {"base-a-storage": Watch("FreeStorageSpace", "AWS/RDS", base_a, fifth, "Base A's disk is four fifths full", "Minimum", above=False)}
+    found = {
+        "base-a-storage": Watch("FreeStorageSpace", "AWS/RDS", base_a, fifth, "Base A's disk is four fifths full", "Minimum", above=False)
+    }
     if seen.base_b is not None:
         cluster = {"DBClusterIdentifier": seen.base_b}
         about = "Base B's local disk (sorts, index builds) is nearly full"
@@ -135,7 +136,9 @@ def _score(seen: Watched) -> Graphs:
     target = ["LoadBalancer", seen.balancer, "TargetGroup", seen.score_target]
     service = ["ClusterName", seen.cluster, "ServiceName", seen.services["score"]]
     return {
-        "Score: requests": [["AWS/ApplicationELB", name, *target, {"stat": "Sum"}] for name in ("RequestCount", "HTTPCode_Target_5XX_Count")],
+        "Score: requests": [
+            ["AWS/ApplicationELB", name, *target, {"stat": "Sum"}] for name in ("RequestCount", "HTTPCode_Target_5XX_Count")
+        ],
         "Score: time to answer (s)": [["AWS/ApplicationELB", "TargetResponseTime", *target, {"stat": stat}] for stat in ("p50", "p99")],
         "Score: CPU, tasks": [["AWS/ECS", "CPUUtilization", *service], ["ECS/ContainerInsights", "RunningTaskCount", *service]],
         "Score: service": [[NAMESPACE, name, DIMENSION, "score-api"] for name in ("http_requests_total", "http_seconds")],

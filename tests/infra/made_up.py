@@ -132,7 +132,10 @@ def pseudonym_secret(name: str = "pseudonym-key") -> str:
 
 
 def _certificate(_: str, name: str, __: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return _hex(name), {"certPem": f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n", "certRequestPem": f"request of {name}"}
+    return _hex(name), {
+        "certPem": f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n",
+        "certRequestPem": f"request of {name}",
+    }
 
 
 def _endpoint(_: str, name: str, __: dict[str, Any]) -> tuple[str, dict[str, Any]]:

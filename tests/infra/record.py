@@ -1,16 +1,22 @@
-"""Runs a Pulumi program under mocks, in a process of its own, and writes down every resource it declares.
+"""Runs Pulumi programs under mocks, each in a process of its own, and writes down every resource they declare.
 
-    python record.py PROGRAM_FOLDER STACK OUTPUT_FILE < {"consumidor:key": value or null, ...}
+    python record.py < [{"folder": ..., "stack": ..., "changes": {"consumidor:key": value or null}, "target": FILE}, ...]
 
-The stack's committed file gives the configuration, standard input changes it. The mocks answer as AWS would, with made-up names and
-ids; secrets are marked as the engine marks them, so that the graph shows where each one goes. Only pulumi's own runtime is imported.
+The stack's committed file gives the configuration, `changes` alter it. The mocks answer as AWS would, with made-up names and ids;
+secrets are marked as the engine marks them, so that the graph shows where each one goes. The SDK is imported once and the process
+forked for each program: importing takes longer than running.
 """
 
 import asyncio
 import functools
+import importlib
 import json
+import os
+import re
 import runpy
 import sys
+import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,7 @@ from google.protobuf.json_format import MessageToDict
 from pulumi.runtime.mocks import MockMonitor, Mocks
 from pulumi.runtime.stack import run_pulumi_func
 
-from made_up import ACCOUNT, REGION, state_of
+from tests.infra.made_up import ACCOUNT, REGION, state_of
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"  # pulumi's mark of a value that is more than JSON (sdk/proto, "special signature")
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
@@ -53,7 +59,11 @@ def revealed(value: Any) -> Any:
 class MadeUp(Mocks):
     """Answers from `made_up.py`."""
 
+    def __init__(self) -> None:
+        self.answer = threading.local()  # registrations come in threads, each answered in its own
+
     def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+        """The two functions that the program asks of AWS."""
         if args.token == "aws:index/getCallerIdentity:getCallerIdentity":
             return {"accountId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:root", "userId": ACCOUNT, "id": ACCOUNT}
         if args.token == "aws:ssm/getParameter:getParameter":
@@ -61,17 +71,21 @@ class MadeUp(Mocks):
         raise AssertionError(f"the program calls {args.token}, which the mocks do not know")
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        raise AssertionError("the monitor below answers for itself")
+        """Id and outputs, as the monitor has made them up."""
+        return self.answer.identity, {**args.inputs, **self.answer.outputs}
 
 
 class Recorder(MockMonitor):
     """Keeps each registration: type, name, parent, dependencies, inputs, and the state the provider would give."""
 
     def __init__(self) -> None:
-        super().__init__(MadeUp())
+        mocks = MadeUp()
+        super().__init__(mocks)
+        self.answers = mocks.answer
         self.recorded: list[dict[str, Any]] = []
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Write the registration down, and let the mocks answer it."""
         if request.type == "pulumi:pulumi:Stack":
             return super().RegisterResource(request)
         inputs = plain(MessageToDict(request.object))
@@ -81,7 +95,7 @@ class Recorder(MockMonitor):
             "parent": request.parent, "custom": request.custom, "protect": request.protect, "dependencies": sorted(request.dependencies),
             "ignore_changes": list(request.ignoreChanges), "inputs": inputs, "id": identity, "state": plain(marked(outputs)),
         })  # fmt: skip
-        self.mocks.new_resource = lambda args: (identity, {**args.inputs, **marked(outputs)})  # type: ignore[method-assign]
+        self.answers.identity, self.answers.outputs = identity, marked(outputs)
         return super().RegisterResource(request)
 
 
@@ -128,16 +142,41 @@ async def _drain(program: Any) -> None:
     await program()
 
 
-def main() -> None:
-    """Record one program; an error of the program is one line on standard error and exit status 1."""
-    folder, stack, target = Path(sys.argv[1]).resolve(), sys.argv[2], Path(sys.argv[3])
+def record(folder: Path, stack: str, changes: dict[str, Any], target: Path) -> None:
+    """Record one program; where it refuses or fails, what it said and what it had declared by then."""
     monitor = Recorder()
+    graph: dict[str, Any] = {"region": REGION, "resources": monitor.recorded}
     try:
-        outputs = run(folder, stack, json.load(sys.stdin), monitor)
+        graph["outputs"] = run(folder, stack, changes, monitor)
     except pulumi.RunError as error:
-        target.write_text(json.dumps({"refused": str(error), "resources": monitor.recorded}))
-        sys.exit(f"refused: {error}")
-    target.write_text(json.dumps({"region": REGION, "resources": monitor.recorded, "outputs": outputs}))
+        graph["refused"] = str(error)
+    except Exception:  # noqa: BLE001 - whatever a broken program raises is what its test wants to see
+        graph["failed"] = traceback.format_exc()
+    target.write_text(json.dumps(graph))
+
+
+def preload(folder: Path) -> None:
+    """Import what the program uses of the SDK, whose modules load at the first look at them."""
+    text = "".join(file.read_text() for file in folder.glob("*.py"))
+    for module, name in sorted(set(re.findall(r"(?<![.\w])aws\.([a-z0-9_]+)\.([A-Z]\w+)", text))):
+        getattr(importlib.import_module(f"pulumi_aws.{module}"), name)
+
+
+def main() -> None:
+    """Record every job of standard input, as many at once as there are cores."""
+    jobs = json.load(sys.stdin)
+    preload(Path(jobs[0]["folder"]))
+    running: set[int] = set()
+    for job in jobs:
+        if len(running) >= (os.cpu_count() or 1):
+            running.discard(os.wait()[0])
+        child = os.fork()
+        if child == 0:
+            record(Path(job["folder"]).resolve(), job["stack"], job["changes"], Path(job["target"]))
+            os._exit(0)
+        running.add(child)
+    while running:
+        running.discard(os.wait()[0])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""Whether what the program deploys fits the code: the settings of each process both ways, and its routes."""
+
+import re
+from collections.abc import Iterator
+
+from consumidor.errors import SettingsError
+from consumidor.settings import KEYS, OPTIONAL_IN, PROCESSES, Settings
+from tests.infra.graph import Graph
+from tests.infra.made_up import REGION
+from tests.infra.properties import holds
+
+NAMES = {"score-api": "score"}  # what the program calls a process where it differs
+FROM_AWS = {"search": {"AWS_REGION"}, "feed": {"AWS_REGION"}}  # Lambda's runtime sets it, and refuses to let anyone else
+BESIDE = {
+    ("migrate", "PGPASSWORD"): "read by libpq, where the owner's DSN has no password",
+    ("migrate", "BASE_C_CA"): "written to a file before the command starts, since an authority is trusted by path",
+}
+
+
+def environment_of(graph: Graph, process: str) -> dict[str, str]:
+    """What the process finds once ECS and the secrets extension have put the secrets in."""
+    given = graph.environment(NAMES.get(process, process))
+    texts = {name: re.sub(r"^secret(smanager)?:", "", value) if value.startswith("secret") else "" for name, value in given.items()}
+    known = {one.get("arn") for one in graph.of("secretsmanager:Secret")}
+    resolved = {name: graph.secret_text(arn) if arn in known else "a secret of somebody else's" for name, arn in texts.items() if arn}
+    return given | resolved | dict.fromkeys(FROM_AWS.get(process, ()), REGION)
+
+
+@holds
+def every_process_is_told_what_it_needs(graph: Graph) -> Iterator[str]:
+    """Each setting that a process must have is set, and each that is set is one it reads."""
+    for process, keys in PROCESSES.items():
+        given = graph.environment(NAMES.get(process, process))
+        required = {key for key in keys if KEYS[key].default is ... and (process, key) not in OPTIONAL_IN}
+        yield from (f"{process} lacks {key}" for key in sorted(required - given.keys() - FROM_AWS.get(process, set())))
+        for key in sorted(given.keys() - set(keys)):
+            if (process, key) not in BESIDE:
+                yield f"{process} is given {key}, which it does not read"
+
+
+@holds
+def every_setting_can_be_read(graph: Graph) -> Iterator[str]:
+    """`Settings.from_env` accepts what each process is given, secrets and all."""
+    if not (graph.of("docdb:Cluster") and graph.of("ec2:Instance")):
+        return  # the text of somebody else's secret is not known here
+    for process in PROCESSES:
+        try:
+            Settings.from_env(process, environment_of(graph, process))
+        except SettingsError as error:
+            yield str(error)
