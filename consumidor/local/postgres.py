@@ -65,7 +65,7 @@ def postgres(folder: Path, port: int) -> Postgres:
     options = [word for name, value in _OPTIONS.items() for word in ("-c", f"{name}={value}")]
     server = Server(
         name="postgres",
-        command=[str(_program("postgres")), "-D", str(folder / "data"), "-p", str(port), *options],
+        command=[str(program("postgres")), "-D", str(folder / "data"), "-p", str(port), *options],
         ready=partial(_ready, dsns[0]),
         user=_system_user(),
         stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
@@ -161,7 +161,8 @@ def _works_in(process: psutil.Process, data: Path) -> bool:
         return False
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """One of the wheel's programs, such as `pg_dump`."""
     return _wheel() / "pginstall" / "bin" / name
 
 
@@ -173,16 +174,16 @@ def _wheel() -> Path:
     return Path(spec.origin).parent
 
 
-def _run(program: str, *arguments: str, given: str = "") -> None:
+def _run(name: str, *arguments: str, given: str = "") -> None:
     """Run one of the wheel's programs as the system user. Its SQL errors do not show in its status, so its output is read too."""
     user = _system_user()
     done = subprocess.run(
-        [str(_program(program)), *arguments], input=given, capture_output=True, text=True, check=False, cwd="/",
+        [str(program(name)), *arguments], input=given, capture_output=True, text=True, check=False, cwd="/",
         env={"LC_ALL": "C", "PATH": os.defpath}, user=user, group=user, extra_groups=() if user else None,
     )  # fmt: skip
     if done.returncode or "ERROR:" in done.stderr:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise CommandError(f"PostgreSQL's {program} failed: {lines[-1]}")
+        raise CommandError(f"PostgreSQL's {name} failed: {lines[-1]}")
 
 
 def _system_user() -> str | None:
