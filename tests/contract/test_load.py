@@ -10,7 +10,7 @@ import pytest
 
 from consumidor import cpf
 from consumidor.errors import DependencyDown
-from consumidor.local.postgres import _program
+from consumidor.local.postgres import program
 from consumidor.local.synthetic import ELDER, LARGE_REPORT, people
 from consumidor.people import load as loading
 from consumidor.people.load import load, loaded
@@ -56,7 +56,7 @@ def test_a_dump_of_base_a_names_nobody(base_a: BaseA, vault: Vault) -> None:
     everyone = [person for person in people(seed=1, count=40, year=2026) if person.cpf != LARGE_REPORT]
     put(base_a, vault, everyone)
     ask(base_a, ELDER)
-    dump = subprocess.run([_program("pg_dump"), base_a.owner_dsn], check=True, capture_output=True, text=True).stdout
+    dump = subprocess.run([program("pg_dump"), base_a.owner_dsn], check=True, capture_output=True, text=True).stdout
     assert "COPY public.person" in dump
     for person in everyone:
         assert not any(word in dump for word in (person.cpf, cpf.punctuate(person.cpf), person.name, person.address.street))
