@@ -21,4 +21,5 @@ def client(settings: Settings, service: str, *, pool: int = 10, read_timeout: fl
         s3={"addressing_style": "path" if settings.aws_endpoint_url else "auto"},
         signature_version="s3v4" if service == "s3" else None,
     )
-    return boto3.client(service, region_name=settings.aws_region, endpoint_url=settings.aws_endpoint_url, config=config)
+    session: Any = boto3.Session()
+    return session.client(service, region_name=settings.aws_region, endpoint_url=settings.aws_endpoint_url, config=config)

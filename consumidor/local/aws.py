@@ -71,7 +71,8 @@ class Aws:
 
     def _client(self, service: str, account: str) -> Any:
         given = {} if self._own_credentials else {"aws_access_key_id": account, "aws_secret_access_key": "test"}
-        session: Any = boto3.Session(**given, region_name=self.region)
+        make: Any = boto3.Session
+        session = make(**given, region_name=self.region)
         quick = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 2})
         return session.client(service, endpoint_url=self.endpoint, config=quick)
 

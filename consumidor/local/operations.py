@@ -47,7 +47,8 @@ def redrive(home: Path, queue: str) -> dict[str, int]:
     source, target = stack[f"{_QUEUES[queue]}_dlq"], stack[f"{_QUEUES[queue]}_queue"]
     total = queues.backlog(sqs, source) or 0
     moved = 0
-    with click.progressbar(length=total, label=f"Redriving {queue}", file=click.get_text_stream("stderr")) as bar:
+    progress: Any = click.progressbar(length=total, label=f"Redriving {queue}", file=click.get_text_stream("stderr"))
+    with progress as bar:
         while moved < total and (received := queues.receive(sqs, source)):
             letters = [queues.Outgoing(message.body, _without_reason(message.attributes)) for message in received]
             failures = queues.send(sqs, target, letters)

@@ -264,7 +264,7 @@ def test_whatever_is_down_the_message_comes_again(cloud: Cloud, store: KnownPeop
         Person("52998224725", "Rui", Address("Rua Dois, 2", "Campinas", "SP", "13010-000"), [Debt("Banco", 1, "2026-01-01", "open")] * 200)
     )
     store.down = broken == "store"
-    kms = Failing(cloud.kms, "decrypt" if broken == "kms" else "")
+    kms: Any = Failing(cloud.kms, "decrypt" if broken == "kms" else "")
     worker = make_worker(cloud, store, sqs=sqs, s3=s3, vault=Vault(kms, store.kms_key) if broken == "kms" else store.vault)
     ask(cloud, request("52998224725"))
     with pytest.raises(DependencyDown):
