@@ -62,22 +62,23 @@ class Access(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: AccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Access", name, None, opts)
-        self._groups = {
-            group: aws.ec2.SecurityGroup(
+        self._groups: dict[str, aws.ec2.SecurityGroup] = {}
+        self._ids: dict[str, pulumi.Output[str]] = {}
+        for group in GROUPS:
+            self._groups[group] = aws.ec2.SecurityGroup(
                 f"{name}-{group}",
                 vpc_id=args.vpc_id,
                 description=f"consumidor: {group}",
                 tags={"Name": f"consumidor-{group}"},
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            for group in GROUPS
-        }
+            self._ids[group] = self._groups[group].id
         for flow in flows(args):
             self._open(name, flow, args)
         self.register_outputs({})
 
     def __getitem__(self, group: str) -> pulumi.Output[str]:
-        return self._groups[group].id
+        return self._ids[group]
 
     def _open(self, name: str, flow: Flow, args: AccessArgs) -> None:
         """The egress rule of the source and, where the target is ours, the ingress rule that answers it."""

@@ -51,10 +51,10 @@ class Client(pulumi.ComponentResource):
         response_queue = QueueArgs(key=args.responses_key, visibility=VISIBILITY_SECONDS, retention=DAY, dead_letters=False)
         self.queue = Queue(f"people-responses-{short_name}", response_queue, pulumi.ResourceOptions(parent=self))
         if args.trust is not None:
-            self.role_arn = self._role(args, args.trust)
+            self.role_arn = self._role(args, args.trust).arn
         self.register_outputs({"client_id": self.client_id})
 
-    def _role(self, args: ClientArgs, trust: Trust) -> pulumi.Output[str]:
+    def _role(self, args: ClientArgs, trust: Trust) -> aws.iam.Role:
         trusted = {
             "Effect": "Allow",
             "Principal": {"AWS": trust.principal},
@@ -70,4 +70,4 @@ class Client(pulumi.ComponentResource):
             iam.Statement(("kms:Decrypt",), (args.responses_key, args.results_key)),
         )
         aws.iam.RolePolicy(name, role=role.id, policy=may, opts=pulumi.ResourceOptions(parent=role))
-        return role.arn
+        return role

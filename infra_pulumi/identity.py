@@ -63,9 +63,9 @@ class Identity(pulumi.ComponentResource):
         after_scopes = pulumi.ResourceOptions(parent=self, depends_on=[server])
         self.clients = [Client(client, self._client(pool, args, trust.get(client)), after_scopes) for client in args.clients]
         # Compact, because a Lambda's whole environment may have 4 KB.
-        registry = pulumi.Output.all(*(client.client_id for client in self.clients))
-        self.registry = registry.apply(lambda ids: dict(zip(ids, args.clients, strict=True)))
-        self.registry = pulumi.Output.json_dumps(self.registry, separators=(",", ":"))
+        ids = pulumi.Output.all(*(client.client_id for client in self.clients))
+        names = ids.apply(lambda known: dict(zip(known, args.clients, strict=True)))
+        self.registry = pulumi.Output.json_dumps(names, separators=(",", ":"))
         self.register_outputs({"issuer": self.issuer})
 
     @staticmethod

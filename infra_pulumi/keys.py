@@ -42,7 +42,7 @@ class Keys(pulumi.ComponentResource):
     def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Keys", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self._keys: dict[str, aws.kms.Key] = {}
+        self._arns: dict[str, pulumi.Output[str]] = {}
         for purpose, about in PURPOSES.items():
             key = aws.kms.Key(
                 f"{name}-{purpose}",
@@ -55,11 +55,11 @@ class Keys(pulumi.ComponentResource):
             aws.kms.Alias(
                 f"{name}-{purpose}", name=f"alias/consumidor-{purpose}", target_key_id=key.key_id, opts=pulumi.ResourceOptions(parent=key)
             )
-            self._keys[purpose] = key
+            self._arns[purpose] = key.arn
         self.register_outputs({})
 
     def __getitem__(self, purpose: str) -> pulumi.Output[str]:
-        return self._keys[purpose].arn
+        return self._arns[purpose]
 
 
 def _key_policy(purpose: str, args: KeysArgs) -> pulumi.Output[str]:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ("elastic-transport", "msgspec")  # urllib3 and certifi come with the first
 HANDLERS = {"consumidor_search": ("consumidor.events.search",), "consumidor_feed": ("consumidor.events.feed", "consumidor.aws")}
 PLATFORMS = {"arm64": "aarch64", "x86_64": "x86_64"}
+MACHINE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LIST_MODULES = """
 import importlib, sys
@@ -32,18 +33,23 @@ print(*(name for name in sys.modules if name.split(".")[0] == "consumidor"))
 _UNREAD_FILES = ("*.pyi", "py.typed", "*.dist-info/RECORD", "*.dist-info/licenses", "*.dist-info/sboms", "bin")
 
 
-def build(name: str, arch: str, python: str, target: Path) -> Path:
-    """Build one function's zip for an architecture and a Python version, and import its handler from it where this machine can."""
+def build(arch: str, python: str, target: Path) -> list[Path]:
+    """Both zips for an architecture and a Python version; each handler is imported from its zip where this machine can."""
+    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        install(folder, arch, python)
-        copy_modules(folder, HANDLERS[name])
-        if python == HERE:  # a Lambda's folder is read-only: without these every cold start would compile
-            compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, stripdir=scratch)
-        archive = pack(folder, target / f"{name}.zip")
-    if python == HERE and PLATFORMS[arch] == platform.machine().replace("arm64", "aarch64"):
-        check(archive, HANDLERS[name][0])
-    return archive
+        libraries = Path(scratch) / "libraries"
+        install(libraries, arch, python)
+        archives = []
+        for name, modules in HANDLERS.items():
+            own = Path(scratch) / name
+            copy_modules(own, modules)
+            if python == HERE:  # a Lambda's folder is read-only: without these every cold start would compile
+                compile_modules(libraries, own)
+            archives.append(pack(target / f"{name}.zip", libraries, own))
+    if (arch, python) == (MACHINE, HERE):
+        for archive, modules in zip(archives, HANDLERS.values(), strict=True):
+            check(archive, modules[0])
+    return archives
 
 
 def install(folder: Path, arch: str, python: str) -> None:
@@ -66,12 +72,18 @@ def copy_modules(folder: Path, entries: tuple[str, ...]) -> None:
         shutil.copy(ROOT / source, folder / source)
 
 
-def pack(folder: Path, archive: Path) -> Path:
-    """All files of `folder`, in one order and with one date."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
+def compile_modules(*folders: Path) -> None:
+    """Byte code beside the sources, valid whatever their dates."""
+    for folder in folders:
+        compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, stripdir=folder)
+
+
+def pack(archive: Path, *folders: Path) -> Path:
+    """All files of the folders, in one order and with one date."""
+    files = {path.relative_to(folder): path for folder in folders for path in folder.rglob("*") if path.is_file()}
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = zipfile.ZipInfo(str(path.relative_to(folder)))  # dated 1980-01-01
+        for name, path in sorted(files.items()):
+            entry = zipfile.ZipInfo(name.as_posix())  # dated 1980-01-01
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             file.writestr(entry, path.read_bytes())
     return archive
@@ -88,13 +100,11 @@ def check(archive: Path, module: str) -> None:
 def main() -> None:
     """Build both and say how large they are."""
     parser = argparse.ArgumentParser(description="Build the two Lambdas' packages.")
-    machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-    parser.add_argument("--arch", choices=PLATFORMS, default=machine, help="of the Lambda (default: this machine's)")
+    parser.add_argument("--arch", choices=PLATFORMS, default=MACHINE, help="of the Lambda (default: this machine's)")
     parser.add_argument("--python", default=HERE, help="version of the Lambda's runtime (default: this Python's)")
     parser.add_argument("--to", type=Path, default=ROOT / "build", help="folder of the zips")
     given = parser.parse_args()
-    for name in HANDLERS:
-        archive = build(name, given.arch, given.python, given.to)
+    for archive in build(given.arch, given.python, given.to):
         print(f"{archive}: {archive.stat().st_size / 1e6:.2f} MB, {given.arch}, Python {given.python}")
 
 

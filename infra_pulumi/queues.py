@@ -23,31 +23,28 @@ class QueueArgs:
 
 
 class Queue(pulumi.ComponentResource):
-    """`url`, `arn`, `name`; `dead_letters` is the queue behind it, or None. The component's name is the queue's."""
+    """`url`, `arn`, `name`, and of a queue that has them its dead letters' `dead_letter_url` and `dead_letter_arn`.
+
+    The component's name is the queue's.
+    """
+
+    url: pulumi.Output[str]
+    arn: pulumi.Output[str]
+    dead_letter_url: pulumi.Output[str]
+    dead_letter_arn: pulumi.Output[str]
 
     def __init__(self, name: str, args: QueueArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Queue", name, None, opts)
         self._args = args
         self.name = name
-        self.dead_letters = self._queue(f"{name}-dlq", 14 * DAY, None) if args.dead_letters else None
         redrive = None
-        if self.dead_letters is not None:
-            redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letters.arn, "maxReceiveCount": MAX_RECEIVES})
+        if args.dead_letters:
+            dead = self._queue(f"{name}-dlq", 14 * DAY, None)
+            self.dead_letter_url, self.dead_letter_arn = dead.url, dead.arn
+            redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": MAX_RECEIVES})
         queue = self._queue(name, args.retention, redrive)
         self.url, self.arn = queue.url, queue.arn
         self.register_outputs({"url": self.url})
-
-    @property
-    def dead_letter_url(self) -> pulumi.Output[str]:
-        """The URL of the dead letters, of a queue that has them."""
-        assert self.dead_letters is not None
-        return self.dead_letters.url
-
-    @property
-    def dead_letter_arn(self) -> pulumi.Output[str]:
-        """The ARN of the dead letters, of a queue that has them."""
-        assert self.dead_letters is not None
-        return self.dead_letters.arn
 
     def _queue(self, name: str, retention: int, redrive: pulumi.Input[str] | None) -> aws.sqs.Queue:
         queue = aws.sqs.Queue(

@@ -28,9 +28,8 @@ class Signing(pulumi.ComponentResource):
         super().__init__("consumidor:infra:Signing", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         pairs = {kid: tls.PrivateKey(f"{name}-{kid}", algorithm="ED25519", opts=child) for kid in args.key_ids}
-        publics = [{**_public(kid, pair)} for kid, pair in pairs.items()]
-        signs = args.key_ids[0]
-        private = {**publics[0], "d": pulumi.Output.secret(pairs[signs].private_key_pem).apply(raw_key)}
+        publics = [_public(kid, pair) for kid, pair in pairs.items()]
+        private = {**publics[0], "d": pairs[args.key_ids[0]].private_key_pem.apply(raw_key)}
         secret = SecretArgs(pulumi.Output.json_dumps(private), args.key, args.recovery_days, "signs people requests (Ed25519 JWK)")
         self.private_key = Secret(f"{name}-private", secret, child).where
         self.public_keys = pulumi.Output.json_dumps({"keys": publics})

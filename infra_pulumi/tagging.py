@@ -1,6 +1,7 @@
 """Every resource that can carry tags carries the same ones."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pulumi
 
@@ -12,7 +13,7 @@ def tag_everything(tags: Mapping[str, str]) -> None:
         # The SDK sets `tags` among the properties of whatever takes them, to None where none are given.
         if not args.type_.startswith("aws:") or "tags" not in args.props:
             return None
-        props = {**args.props, "tags": {**tags, **(args.props["tags"] or {})}}
-        return pulumi.ResourceTransformationResult(props, args.opts)
+        own: Any = args.props["tags"] or {}
+        return pulumi.ResourceTransformationResult({**args.props, "tags": {**tags, **own}}, args.opts)
 
     pulumi.runtime.register_stack_transformation(add)

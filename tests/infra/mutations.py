@@ -132,7 +132,7 @@ MUTATIONS = {
         "data_survives", "docdb:Cluster base-b keeps backups 0 days",
     ),
     "resources without tags": Mutation(
-        "tagging.py", '"tags": {**tags,', '"tags": {',
+        "tagging.py", '"tags": {**tags, **own}', '"tags": own',
         "everything_is_tagged", "sqs:Queue people-requests lacks the tags",
     ),
 }  # fmt: skip

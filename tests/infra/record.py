@@ -62,12 +62,12 @@ class MadeUp(Mocks):
     def __init__(self) -> None:
         self.answer = threading.local()  # registrations come in threads, each answered in its own
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """The two functions that the program asks of AWS."""
         if args.token == "aws:index/getCallerIdentity:getCallerIdentity":
-            return {"accountId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:root", "userId": ACCOUNT, "id": ACCOUNT}
+            return {"accountId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:root", "userId": ACCOUNT, "id": ACCOUNT}, []
         if args.token == "aws:ssm/getParameter:getParameter":
-            return {"value": "ami-0123456789abcdef0", "name": args.args["name"], "arn": "arn", "type": "String", "version": 1}
+            return {"value": "ami-0123456789abcdef0", "name": args.args["name"], "arn": "arn", "type": "String", "version": 1}, []
         raise AssertionError(f"the program calls {args.token}, which the mocks do not know")
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -87,7 +87,7 @@ class Recorder(MockMonitor):
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
         """Write the registration down, and let the mocks answer it."""
         if request.type == "pulumi:pulumi:Stack":
-            return super().RegisterResource(request)
+            return self._answer(request)
         inputs = plain(MessageToDict(request.object))
         identity, outputs = state_of(request.type, request.name, revealed(inputs)) if request.custom else ("", {})
         self.recorded.append({
@@ -96,7 +96,10 @@ class Recorder(MockMonitor):
             "ignore_changes": list(request.ignoreChanges), "inputs": inputs, "id": identity, "state": plain(marked(outputs)),
         })  # fmt: skip
         self.answers.identity, self.answers.outputs = identity, marked(outputs)
-        return super().RegisterResource(request)
+        return self._answer(request)
+
+    def _answer(self, request: Any) -> Any:
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]  # pulumi's monitor has no annotations
 
 
 def marked(outputs: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +128,8 @@ def run(folder: Path, stack: str, changes: dict[str, Any], monitor: MockMonitor)
     outputs: dict[str, Any] = {}
 
     async def collect() -> None:
-        for name, value in pulumi.runtime.get_root_resource().outputs.items():
+        stack: Any = pulumi.runtime.get_root_resource()
+        for name, value in stack.outputs.items():
             output = pulumi.Output.from_input(value)
             outputs[name] = {"secret": await output.future()} if await output.is_secret() else await output.future()
 
