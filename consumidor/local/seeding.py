@@ -95,7 +95,7 @@ class Seeding:
             return
         self._keep()  # the day, before the first of them
         columns = (TextColumn("  {task.completed:,} {task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as bars:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
             side_by_side(*(self._task(base, people, bars) for base in lacking))
 
     def _task(self, base: str, people: int, bars: Progress) -> Callable[[], None]:

@@ -83,8 +83,7 @@ class Stack:
             self._await_health()
         self._ready = True
         self._write_stack()
-        self._console.print(f"[bold green]ready[/] in {time.monotonic() - started:.1f} s: {self._api} [dim](docs at {self._api}/docs)[/]")
-        self._console.print(f"[dim]logs in {self._home.logs}; Ctrl-C stops everything, the data stays[/]")
+        self._say_ready(time.monotonic() - started)
 
     def keep(self) -> NoReturn:
         """Keep `stack.json` up to date with the clients; the supervisor does the rest."""
@@ -95,8 +94,9 @@ class Stack:
 
     def stop(self) -> None:
         """End all of it."""
-        self._ready = False
-        forget(self._home.path)
+        with self._writing:
+            self._ready = False
+            forget(self._home.path)
         if self._supervisor.pids():
             self._announce("stopping")
         self._supervisor.stop()
@@ -179,6 +179,10 @@ class Stack:
             "worker_metrics_url": self._metrics, "logs": str(self._home.logs), "pids": self._supervisor.pids(),
         }  # fmt: skip
 
+    def _say_ready(self, seconds: float) -> None:
+        hint = f"docs at {self._api}/docs, logs in {self._home.logs}; Ctrl-C stops everything, the data stays"
+        self._console.print(f"[bold green]ready[/] in {seconds:.1f} s: {self._api}\n[dim]{hint}[/]", soft_wrap=True)
+
     @contextlib.contextmanager
     def _step(self, title: str) -> Iterator[None]:
         started = time.monotonic()
@@ -188,7 +192,7 @@ class Stack:
 
     def _announce(self, text: str) -> None:
         with contextlib.suppress(OSError, SystemExit):  # the terminal is gone, which rich makes an exit of
-            self._console.print(text, style="yellow", markup=False)
+            self._console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def _service(name: str, module: str, *arguments: str, env: dict[str, str], ready: Callable[[], None]) -> Server:

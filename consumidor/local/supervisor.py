@@ -140,8 +140,9 @@ class Supervisor:
 
     def _revive(self, child: Child) -> None:
         """One restart, with a pause before it where the child keeps dying. Failed ones are followed by another."""
-        lines = "".join(f"\n    {line}" for line in child.last_lines())
-        self._announce(f"{child.name} {child.death()}; starting it again. Last lines of {child.log}:{lines}")
+        lines = child.last_lines()
+        last = f"; last lines of {child.log}:" + "".join(f"\n    {line}" for line in lines) if lines else ""
+        self._announce(f"{child.name} {child.death()}, starting it again{last}")
         child.sweep()
         child.quick_deaths = child.quick_deaths + 1 if child.age() < _STEADY_SECONDS else 1
         if self._stopping.wait(min(_LONGEST_PAUSE, 0.5 * (child.quick_deaths - 1))):
