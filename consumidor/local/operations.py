@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import click
+from rich.console import Console
+from rich.progress import Progress
 
 from consumidor import queues
 from consumidor.errors import DependencyDown
@@ -47,15 +48,15 @@ def redrive(home: Path, queue: str) -> dict[str, int]:
     source, target = stack[f"{_QUEUES[queue]}_dlq"], stack[f"{_QUEUES[queue]}_queue"]
     total = queues.backlog(sqs, source) or 0
     moved = 0
-    progress: Any = click.progressbar(length=total, label=f"Redriving {queue}", file=click.get_text_stream("stderr"))
-    with progress as bar:
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task(f"Redriving {queue}", total=total)
         while moved < total and (received := queues.receive(sqs, source)):
             letters = [queues.Outgoing(message.body, _without_reason(message.attributes)) for message in received]
             failures = queues.send(sqs, target, letters)
             sent = [message.receipt for message, failed in zip(received, failures, strict=True) if failed is None]
             queues.delete(sqs, source, sent)
             moved += len(sent)
-            bar.update(len(sent))
+            progress.advance(bar, len(sent))
             if len(sent) < len(received):
                 raise DependencyDown("sqs")
     return {"redriven": moved}
