@@ -71,10 +71,10 @@ base_a = BaseA("base-a", BaseAArgs(
 ))  # fmt: skip
 base_b = None
 if config.base_b_secret_arn:
-    base_b_uri = SecretText(config.base_b_secret_arn, None)
+    base_b_uri = base_b_reader_uri = SecretText(config.base_b_secret_arn, None)
 else:
     base_b = BaseB("base-b", BaseBArgs(env, network.private, access["base-b"], keys["base-b"], keys["secrets"], keys["logs"]))
-    base_b_uri = base_b.uri
+    base_b_uri, base_b_reader_uri = base_b.uri, base_b.reader_uri
 base_c = None
 if config.base_c_secret_arn:
     search_url = feed_url = migrate_url = SecretText(config.base_c_secret_arn, None)
@@ -97,9 +97,9 @@ balancer = LoadBalancer("consumidor", LoadBalancerArgs(
 ))  # fmt: skip
 people = People("people", PeopleArgs(
     platform, access, keys, identity, requests, feed, results, checkpoints, base_a, signing, pseudonym_key, balancer,
-    base_b_uri, migrate_url, base_c.ca_pem if base_c else None,
+    base_b_uri, base_b_reader_uri if base_b else None, migrate_url, base_c.ca_pem if base_c else None,
 ))  # fmt: skip
-score = Score("score", ScoreArgs(platform, access, keys, identity, feed, base_b_uri, pseudonym_key, extractions, balancer))
+score = Score("score", ScoreArgs(platform, access, keys, identity, feed, base_b_reader_uri, pseudonym_key, extractions, balancer))
 events = Events("events", EventsArgs(
     env, network.private, access, keys, identity.registry, feed,
     [people.worker.task.role.unique_id, score.service.task.role.unique_id],

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 from containers import CA_BUNDLE
-from credentials import Secret, SecretArgs, password
+from credentials import Secret, SecretArgs, SecretText, password
 from environments import Environment
 
 IDENTIFIER = "consumidor-base-b"
-DATABASE, OWNER = "consumidor", "consumidor"  # DocumentDB takes letters and digits only
+DATABASE = "consumidor"
+USERS = {"owner": "consumidor", "reader": "reader"}  # letters and digits only
 PORT = 27017
 
 
@@ -31,7 +32,7 @@ class BaseBArgs:
 
 
 class BaseB(pulumi.ComponentResource):
-    """`uri` (a secret), `cluster_identifier`."""
+    """`uri` and `reader_uri` (secrets; the migration makes the reader), `cluster_identifier`."""
 
     def __init__(self, name: str, args: BaseBArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:BaseB", name, None, opts)
@@ -51,7 +52,7 @@ class BaseB(pulumi.ComponentResource):
             cluster_identifier=IDENTIFIER,
             engine="docdb",
             engine_version="8.0.0",
-            master_username=OWNER,
+            master_username=USERS["owner"],
             master_password=secret,
             storage_encrypted=True,
             kms_key_id=args.storage_key,
@@ -78,7 +79,12 @@ class BaseB(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=cluster),
             )
         self.cluster_identifier = cluster.cluster_identifier
-        options = f"tls=true&tlsCAFile={CA_BUNDLE}&replicaSet=rs0&readPreference=secondaryPreferred&retryWrites=false"
-        uri = pulumi.Output.format("mongodb://{}:{}@{}:{}/{}?{}", OWNER, secret, cluster.endpoint, PORT, DATABASE, options)
-        self.uri = Secret(f"{name}-uri", SecretArgs(uri, args.secrets_key, env.key_deletion_days, "Base B"), child).where
+        self.uri = self._uri("owner", secret, cluster, args)
+        self.reader_uri = self._uri("reader", password(f"{name}-reader", self), cluster, args)
         self.register_outputs({"cluster_identifier": self.cluster_identifier})
+
+    def _uri(self, who: str, secret: pulumi.Output[str], cluster: aws.docdb.Cluster, args: BaseBArgs) -> SecretText:
+        options = f"authSource=admin&tls=true&tlsCAFile={CA_BUNDLE}&replicaSet=rs0&readPreference=secondaryPreferred&retryWrites=false"
+        uri = pulumi.Output.format("mongodb://{}:{}@{}:{}/{}?{}", USERS[who], secret, cluster.endpoint, PORT, DATABASE, options)
+        text = SecretArgs(uri, args.secrets_key, args.environment.key_deletion_days, f"Base B as its {who}")
+        return Secret(f"base-b-{who}-uri", text, pulumi.ResourceOptions(parent=self)).where

@@ -8,9 +8,7 @@ not deployed again.
 """
 
 import argparse
-import compileall
 import platform
-import py_compile
 import shutil
 import subprocess
 import sys
@@ -73,9 +71,10 @@ def copy_modules(folder: Path, entries: tuple[str, ...]) -> None:
 
 
 def compile_modules(*folders: Path) -> None:
-    """Byte code beside the sources, valid whatever their dates."""
+    """Byte code beside the sources, valid whatever their dates; by a fresh interpreter each time, or the bytes would differ."""
     for folder in folders:
-        compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, stripdir=folder)
+        command = [sys.executable, "-I", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", "-s", str(folder), str(folder)]
+        subprocess.run(command, check=True)
 
 
 def pack(archive: Path, *folders: Path) -> Path:

@@ -1,7 +1,8 @@
 """The people path: the API that can only ask, the worker that alone reaches Base A, and the task that migrates the bases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 from access import HTTP_PORT, Access
@@ -16,17 +17,20 @@ from load_balancer import LoadBalancer
 from queues import Queue
 from service import Service, ServiceArgs
 from signing import Signing
-from task import Task, TaskArgs
+from task import Container, Task, TaskArgs
 
 METRICS_PORT = 9100
 WORKER_THREADS = 8
 MIGRATION_CA_PATH = "/tmp/base-c-ca.pem"  # noqa: S108 - a volume of the task's own
-_WRITE_CA_FIRST = f'printf %s "$BASE_C_CA" > {MIGRATION_CA_PATH} && exec consumidor migrate'
+_PREPARE = Path(__file__).with_name("prepare.py")
 
 
 @dataclass(frozen=True)
 class PeopleArgs:
-    """What the path is built on. `base_b_uri` and `base_c_url` are for the migration; `base_c_ca` only where Base C is ours."""
+    """What the path is built on. `base_b_uri` (its owner's) and `base_c_url` are for the migration.
+
+    `base_b_reader_uri` and `base_c_ca` are None where those bases are somebody else's.
+    """
 
     platform: Platform
     access: Access
@@ -41,6 +45,7 @@ class PeopleArgs:
     pseudonym_key: SecretText
     balancer: LoadBalancer
     base_b_uri: SecretText
+    base_b_reader_uri: SecretText | None
     base_c_url: SecretText
     base_c_ca: pulumi.Input[str] | None
 
@@ -72,10 +77,12 @@ class People(pulumi.ComponentResource):
         task = TaskArgs(
             platform=args.platform,
             image=args.platform.image,
-            command=["consumidor", "api"],
+            main=Container(
+                command=["consumidor", "api"],
+                environment={**self._shared, **args.identity.settings, "PORT": str(HTTP_PORT)},
+                secrets={"PEOPLE_SIGNING_KEY": args.signing.private_key, "PSEUDONYM_KEY": args.pseudonym_key},
+            ),
             size=size,
-            environment={**self._shared, **args.identity.settings, "PORT": str(HTTP_PORT)},
-            secrets={"PEOPLE_SIGNING_KEY": args.signing.private_key, "PSEUDONYM_KEY": args.pseudonym_key},
             may=self._api_may(),
             live_port=HTTP_PORT,
             serves=True,
@@ -102,22 +109,21 @@ class People(pulumi.ComponentResource):
 
     def _worker(self) -> Service:
         args, env = self._args, self._args.platform.environment
+        environment = {
+            **self._shared,
+            "PEOPLE_REQUESTS_DLQ_URL": args.requests.dead_letter_url,
+            "PEOPLE_SIGNING_PUBLIC_KEYS": args.signing.public_keys,
+            "BASE_A_KMS_KEY": args.keys["vault"],
+            "AUDIT_CHECKPOINT_BUCKET": args.checkpoints.name,
+            "EVENTS_FEED_QUEUE_URL": args.feed.url,
+            "METRICS_PORT": str(METRICS_PORT),
+            "WORKER_THREADS": str(WORKER_THREADS),
+        }
         task = TaskArgs(
             platform=args.platform,
             image=args.platform.image,
-            command=["consumidor", "worker"],
+            main=Container(["consumidor", "worker"], environment, {"BASE_A_DSN": args.base_a.worker_dsn}),
             size=env.worker,
-            environment={
-                **self._shared,
-                "PEOPLE_REQUESTS_DLQ_URL": args.requests.dead_letter_url,
-                "PEOPLE_SIGNING_PUBLIC_KEYS": args.signing.public_keys,
-                "BASE_A_KMS_KEY": args.keys["vault"],
-                "AUDIT_CHECKPOINT_BUCKET": args.checkpoints.name,
-                "EVENTS_FEED_QUEUE_URL": args.feed.url,
-                "METRICS_PORT": str(METRICS_PORT),
-                "WORKER_THREADS": str(WORKER_THREADS),
-            },
-            secrets={"BASE_A_DSN": args.base_a.worker_dsn},
             may=self._worker_may(),
             live_port=METRICS_PORT,
         )
@@ -150,16 +156,25 @@ class People(pulumi.ComponentResource):
             "BASE_A_OWNER_DSN": args.base_a.owner_dsn,
             "BASE_A_KMS_KEY": args.keys["vault"],
         }
-        secrets: Mapping[str, SecretText] = {
+        secrets = {
             "PGPASSWORD": args.base_a.owner_password,  # read by PostgreSQL's client library where the DSN has none
             "BASE_A_DSN": args.base_a.worker_dsn,
             "BASE_B_URI": args.base_b_uri,
             "BASE_C_URL": args.base_c_url,
         }
-        command = ["consumidor", "migrate"]
-        if args.base_c_ca is not None:  # an authority is trusted by a file's path
-            environment["BASE_C_CA"], command = args.base_c_ca, ["sh", "-c", _WRITE_CA_FIRST]
         may = (Statement(("kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey"), (args.keys["vault"],)),)
-        size = args.platform.environment.worker
-        task = TaskArgs(args.platform, command, size, environment, secrets, may, args.platform.image)
+        main = Container(["consumidor", "migrate"], environment, secrets)
+        task = TaskArgs(args.platform, main, args.platform.environment.worker, may, args.platform.image, first=self._preparation())
         return Task("migrate", task, self._child)
+
+    def _preparation(self) -> Container | None:
+        """What only bases of ours need: a reader on Base B, and Base C's authority in a file (it is trusted by its path)."""
+        args = self._args
+        environment: dict[str, pulumi.Input[str]] = {}
+        secrets: dict[str, SecretText] = {}
+        if args.base_c_ca is not None:
+            environment |= {"BASE_C_CA": args.base_c_ca, "BASE_C_CA_PATH": MIGRATION_CA_PATH}
+        if args.base_b_reader_uri is not None:
+            secrets |= {"BASE_B_URI": args.base_b_uri, "BASE_B_READER_URI": args.base_b_reader_uri}
+        script = _PREPARE.read_text("utf-8")
+        return Container(["python", "-c", script], environment, secrets) if environment or secrets else None

@@ -16,7 +16,7 @@ from keys import Keys
 from load_balancer import LoadBalancer
 from queues import Queue
 from service import Service, ServiceArgs
-from task import Task, TaskArgs
+from task import Container, Task, TaskArgs
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,18 @@ class Score(pulumi.ComponentResource):
         task = TaskArgs(
             platform=args.platform,
             image=args.platform.image,
-            command=["consumidor", "score-api"],
+            main=Container(
+                command=["consumidor", "score-api"],
+                environment={
+                    **args.platform.settings,
+                    **args.identity.settings,
+                    "EVENTS_FEED_QUEUE_URL": args.feed.url,
+                    "HOST": "0.0.0.0",  # noqa: S104 - inside a task's own network interface, behind its security group
+                    "PORT": str(HTTP_PORT),
+                },
+                secrets={"BASE_B_URI": args.base_b_uri, "PSEUDONYM_KEY": args.pseudonym_key},
+            ),
             size=env.score,
-            environment={
-                **args.platform.settings,
-                **args.identity.settings,
-                "EVENTS_FEED_QUEUE_URL": args.feed.url,
-                "HOST": "0.0.0.0",  # noqa: S104 - inside a task's own network interface, behind its security group
-                "PORT": str(HTTP_PORT),
-            },
-            secrets={"BASE_B_URI": args.base_b_uri, "PSEUDONYM_KEY": args.pseudonym_key},
             may=(
                 Statement(("sqs:SendMessage",), (args.feed.arn,)),
                 Statement(("kms:GenerateDataKey", "kms:Decrypt"), (args.keys["feed"],)),
@@ -85,15 +87,9 @@ class Score(pulumi.ComponentResource):
             ),
             Statement(("kms:GenerateDataKey", "kms:Decrypt"), (args.keys["base-b"],)),
         )
-        task = TaskArgs(
-            platform=args.platform,
-            image=args.platform.extraction_image,
-            command=["consumidor", "extract", "--to", pulumi.Output.format("s3://{}/base-b", args.extractions.name)],
-            size=args.platform.environment.extract,
-            environment=args.platform.settings,
-            secrets={"BASE_B_URI": args.base_b_uri},
-            may=may,
-        )
+        to = pulumi.Output.format("s3://{}/base-b", args.extractions.name)
+        main = Container(["consumidor", "extract", "--to", to], args.platform.settings, {"BASE_B_URI": args.base_b_uri})
+        task = TaskArgs(args.platform, main, args.platform.environment.extract, may, args.platform.extraction_image)
         return Task("extract", task, self._child)
 
     def _schedule(self) -> None:

@@ -16,16 +16,27 @@ SPARE_DIRECTORY = "/tmp"  # noqa: S108 - a volume of the task's own, the only pl
 
 
 @dataclass(frozen=True)
-class TaskArgs:
-    """What runs and what it may do. `live_port`: where `/live` answers; `serves`: whether that port takes requests."""
+class Container:
+    """One command with its settings and secrets."""
 
-    platform: Platform
     command: Sequence[pulumi.Input[str]]
-    size: Size
     environment: Mapping[str, pulumi.Input[str]]
     secrets: Mapping[str, SecretText]
+
+
+@dataclass(frozen=True)
+class TaskArgs:
+    """What runs and what it may do; `first` runs to its end before.
+
+    `live_port` is where `/live` answers, `serves` whether that port takes requests.
+    """
+
+    platform: Platform
+    main: Container
+    size: Size
     may: Sequence[iam.Statement]
     image: pulumi.Input[str]
+    first: Container | None = None
     live_port: int | None = None
     serves: bool = False
 
@@ -62,7 +73,7 @@ class Task(pulumi.ComponentResource):
             runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(cpu_architecture="ARM64", operating_system_family="LINUX"),
             task_role_arn=self.role.arn,
             execution_role_arn=self.execution_role.arn,
-            container_definitions=pulumi.Output.json_dumps([self._container()]),
+            container_definitions=pulumi.Output.json_dumps(self._containers()),
             volumes=[aws.ecs.TaskDefinitionVolumeArgs(name="spare")],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[starts]),
         )
@@ -70,7 +81,8 @@ class Task(pulumi.ComponentResource):
         self.register_outputs({"definition_arn": self.definition_arn})
 
     def _start(self) -> pulumi.Output[str]:
-        secrets = self._args.secrets.values()
+        first = self._args.first.secrets if self._args.first else {}
+        secrets = {**first, **self._args.main.secrets}.values()
         keys = [secret.key for secret in secrets if secret.key is not None]
         pull = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
         log = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -85,34 +97,40 @@ class Task(pulumi.ComponentResource):
             statements.append(iam.Statement(("kms:Decrypt",), keys))
         return iam.allow(*statements)
 
-    def _container(self) -> dict[str, Any]:
+    def _containers(self) -> list[dict[str, Any]]:
         args = self._args
-        container: dict[str, Any] = {
-            "name": self._name,
-            "image": args.image,
+        main = self._container(self._name, args.main)
+        if args.serves:
+            main["portMappings"] = [{"containerPort": args.live_port, "protocol": "tcp"}]
+        if args.live_port:
+            main["healthCheck"] = _ask_live(args.live_port)
+        if args.first is None:
+            return [main]
+        first = self._container(f"{self._name}-first", args.first) | {"essential": False}
+        return [main | {"dependsOn": [{"containerName": first["name"], "condition": "SUCCESS"}]}, first]
+
+    def _container(self, name: str, container: Container) -> dict[str, Any]:
+        return {
+            "name": name,
+            "image": self._args.image,
             "essential": True,
-            "command": list(args.command),
+            "command": list(container.command),
             "user": "10001:10001",
             "readonlyRootFilesystem": True,
             "stopTimeout": STOP_SECONDS,
             "linuxParameters": {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"]}},
             "mountPoints": [{"sourceVolume": "spare", "containerPath": SPARE_DIRECTORY, "readOnly": False}],
-            "environment": [{"name": key, "value": value} for key, value in sorted(args.environment.items())],
-            "secrets": [{"name": key, "valueFrom": secret.value_from} for key, secret in sorted(args.secrets.items())],
+            "environment": [{"name": key, "value": value} for key, value in sorted(container.environment.items())],
+            "secrets": [{"name": key, "valueFrom": secret.value_from} for key, secret in sorted(container.secrets.items())],
             "logConfiguration": {
                 "logDriver": "awslogs",
                 "options": {
                     "awslogs-group": self.log_group.name,
-                    "awslogs-region": args.platform.region,
+                    "awslogs-region": self._args.platform.region,
                     "awslogs-stream-prefix": self._name,
                 },
             },
         }
-        if args.serves:
-            container["portMappings"] = [{"containerPort": args.live_port, "protocol": "tcp"}]
-        if args.live_port:
-            container["healthCheck"] = _ask_live(args.live_port)
-        return container
 
 
 def _ask_live(port: int) -> dict[str, Any]:

@@ -101,9 +101,13 @@ class Graph:
         return self.one("ec2:SecurityGroup", f"access-{name}").id
 
     def container(self, task: str) -> dict[str, Any]:
-        """The one container of a task definition."""
-        (container,) = self.one("ecs:TaskDefinition", task).document("containerDefinitions")
-        return dict(container)
+        """The container of a task definition that bears the task's name."""
+        (container,) = (one for one in self.containers(task) if one["name"] == task)
+        return container
+
+    def containers(self, task: str) -> list[dict[str, Any]]:
+        """Every container of a task definition."""
+        return list(self.one("ecs:TaskDefinition", task).document("containerDefinitions"))
 
     def secret_text(self, arn: str) -> str:
         """The text that the program put into the secret with that ARN."""

@@ -67,8 +67,8 @@ MUTATIONS = {
         "the_people_api_has_no_way_to_base_a", "iam:RolePolicy api may use",
     ),
     "the pseudonym key in the worker": Mutation(
-        "people.py", 'secrets={"BASE_A_DSN": args.base_a.worker_dsn},',
-        'secrets={"BASE_A_DSN": args.base_a.worker_dsn, "HOST": args.pseudonym_key},',
+        "people.py", 'environment, {"BASE_A_DSN": args.base_a.worker_dsn}',
+        'environment, {"BASE_A_DSN": args.base_a.worker_dsn, "HOST": args.pseudonym_key}',
         "each_process_reads_its_own_secrets_only", "worker may read the secrets ['base-a-worker-dsn', 'pseudonym-key']",
     ),
     "a star in a role": Mutation(

@@ -13,7 +13,6 @@ NAMES = {"score-api": "score"}  # what the program calls a process where it diff
 FROM_AWS = {"search": {"AWS_REGION"}, "feed": {"AWS_REGION"}}  # Lambda's runtime sets it, and refuses to let anyone else
 BESIDE = {
     ("migrate", "PGPASSWORD"): "read by libpq, where the owner's DSN has no password",
-    ("migrate", "BASE_C_CA"): "written to a file before the command starts, since an authority is trusted by path",
 }
 
 

@@ -53,9 +53,9 @@ def policies_speak_of_what_exists(graph: Graph) -> Iterator[str]:
 def each_process_reads_its_own_secrets_only(graph: Graph) -> Iterator[str]:
     """Which secrets each process is given, and its role may read no other. The pseudonym key is the doors' alone."""
     given = {
-        "api": {"signing-private", "pseudonym-key"}, "worker": {"base-a-worker-dsn"}, "score": {"base-b-uri", "pseudonym-key"},
-        "extract": {"base-b-uri"}, "migrate": {"base-a-worker-dsn", "base-b-uri", "base-c-migrate-url", "rds"},
-        "search": {"base-c-search-url", "pseudonym-key"}, "feed": {"base-c-feed-url", "pseudonym-key"},
+        "api": {"signing-private", "pseudonym-key"}, "worker": {"base-a-worker-dsn"}, "score": {"base-b-reader-uri", "pseudonym-key"},
+        "extract": {"base-b-reader-uri"}, "search": {"base-c-search-url", "pseudonym-key"}, "feed": {"base-c-feed-url", "pseudonym-key"},
+        "migrate": {"base-a-worker-dsn", "base-b-owner-uri", "base-b-reader-uri", "base-c-migrate-url", "rds"},
     }  # fmt: skip
     names = {one.get("arn"): one.name for one in graph.of("secretsmanager:Secret")}
     names |= {owner["secretArn"]: "rds" for one in graph.of("rds:Instance") for owner in one.get("masterUserSecrets")}

@@ -48,15 +48,20 @@ def the_feed_takes_partial_failures(graph: Graph) -> Iterator[str]:
 
 @holds
 def containers_are_confined(graph: Graph) -> Iterator[str]:
-    """Not root, a read-only disk, no capabilities, time to drain; ECS asks `/live`, and replaces tasks without a gap."""
+    """Not root, a read-only disk, no capabilities, time to drain."""
     for task in graph.of("ecs:TaskDefinition"):
-        container = graph.container(task.name)
-        if container["readonlyRootFilesystem"] is not True or container["user"].startswith(("0", "root")):
-            yield f"{task} runs as {container['user']}, read-only disk: {container['readonlyRootFilesystem']}"
-        if container["linuxParameters"]["capabilities"] != {"drop": ["ALL"]} or container.get("privileged"):
-            yield f"{task} keeps capabilities that it does not need"
-        if not 30 < container["stopTimeout"] <= 120:
-            yield f"{task} is killed after {container['stopTimeout']} s, before it has drained"
+        for container in graph.containers(task.name):
+            if container["readonlyRootFilesystem"] is not True or container["user"].startswith(("0", "root")):
+                yield f"{task} runs as {container['user']}, read-only disk: {container['readonlyRootFilesystem']}"
+            if container["linuxParameters"]["capabilities"] != {"drop": ["ALL"]} or container.get("privileged"):
+                yield f"{task} keeps capabilities that it does not need"
+            if not 30 < container["stopTimeout"] <= 120:
+                yield f"{task} is killed after {container['stopTimeout']} s, before it has drained"
+
+
+@holds
+def services_are_replaced_without_a_gap(graph: Graph) -> Iterator[str]:
+    """ECS and the load balancer ask `/live`; new tasks stand before old ones go, and a bad release is rolled back."""
     for service in graph.of("ecs:Service"):
         if "/live" not in " ".join(graph.container(service.name).get("healthCheck", {}).get("command", [])):
             yield f"{service} is not asked for /live"
