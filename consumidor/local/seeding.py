@@ -32,17 +32,17 @@ class Bases(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Whom to seed: people `start` to `count` - 1, as of `day`, the first seeding's; `progress` is told of each batch's size."""
+    """Whom to seed: people `start` to `end` - 1, as of `day`, the first seeding's; `progress` is told of each batch's size."""
 
     bases: Bases
     day: dt.date
     start: int
-    count: int
+    end: int
     progress: Callable[[int], None]
 
     def people(self) -> Iterator[synthetic.SyntheticPerson]:
         """The people themselves."""
-        return synthetic.people(SEED, self.count, self.day.year, self.start)
+        return synthetic.people(SEED, self.end, self.day.year, self.start)
 
 
 def _base_a(plan: Plan) -> None:

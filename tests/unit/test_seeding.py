@@ -28,10 +28,10 @@ class Recorder:
         def fill(plan: Plan) -> None:
             if base == self.failing:
                 raise DependencyDown(base)
-            self.calls.append((base, plan.start, plan.count))
+            self.calls.append((base, plan.start, plan.end))
             self.days.add(plan.day)
             if base == "base_a":
-                self.loaded = plan.count
+                self.loaded = plan.end
 
         return fill
 
