@@ -1,16 +1,18 @@
-"""What commands print: tables in colour where a person looks on and rich is installed (extra `local`), JSON elsewhere."""
+"""What commands print: tables, in colour in a terminal (they need rich, which comes with the extra `local`), or JSON."""
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+PIPED_WIDTH = 160  # columns where no terminal says how wide it is
+
 
 def show(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
-    """Print rows (or one) to standard output: as a table in a terminal, else as one JSON document."""
-    console = None if as_json or not sys.stdout.isatty() else _console()
+    """Print rows (or one) to standard output: as a table, or as one JSON document where asked or rich is missing."""
+    console = None if as_json else _console()
     if console is None:
-        print(json.dumps(rows, ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2, default=str))
+        print(json.dumps(rows, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
         return
     from rich.table import Table  # noqa: PLC0415 - an extra, wanted only here
 
@@ -28,7 +30,7 @@ def _console() -> Any:
         from rich.console import Console  # noqa: PLC0415 - an extra
     except ImportError:
         return None
-    return Console()
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def _text(value: object) -> str:

@@ -38,7 +38,7 @@ def _people(client: Consumidor, cpf: str) -> list[dict[str, Any]]:
     if answer.report:
         text = f"found {how}: {len(answer.report.debts)} debts, {answer.report.total_open_cents / 100:,.2f} BRL open"
     return [
-        {"path": "people", "hop": "POST request", "ms": round((accepted - started) * 1000, 1), "answer": "202"},
+        {"path": "people", "hop": f"POST request about {cpf}", "ms": round((accepted - started) * 1000, 1), "answer": "202"},
         {"path": "people", "hop": "queue, worker, Base A, queue", "ms": round((answered - accepted) * 1000, 1), "answer": text},
     ]
 
