@@ -56,16 +56,16 @@ def test_every_command_explains_itself() -> None:
 )
 def test_wrong_use_is_status_2(arguments: list[str]) -> None:
     """What cannot be meant is refused with the usage, status 2."""
-    status, _, error = command(*arguments)
+    status, _, error = command(*line.split())
     assert (status, "Usage:" in error) == (2, True)
 
 
 @pytest.mark.parametrize(
     "arguments", [["demo"], ["people", ELDER], ["token", "--client", "acme"], ["audit", "verify"], ["dlq", "list", "events-feed"]]
 )
-def test_without_a_stack_one_line_and_status_1(tmp_path: Path, arguments: list[str]) -> None:
+def test_without_a_stack_one_line_and_status_1(tmp_path: Path, line: str) -> None:
     """No stack in that home: one readable line, no traceback."""
-    status, output, error = command(*arguments, "--home", str(tmp_path))
+    status, output, error = command(*line.split(), "--home", str(tmp_path))
     assert (status, output, error.count("\n")) == (1, "", 1)
     assert "no stack is running" in error
 
