@@ -55,9 +55,10 @@ def build_feed(settings: Settings, base_c: EventStore | None = None, send_dead: 
         records = batch["Records"]
         messages = [_read_record(record, doors) for record in records]
         _write(base_c, [item for items in messages for item in items if item.event])
-        failed = [record["messageId"] for record, items in zip(records, messages, strict=True) if not _settle(items, doors, send_dead)]
-        if failed and len(failed) == len(records):
-            raise DependencyDown("base_c")  # an error makes the poller itself slow down; a full list of failures does not
+        causes = [_settle(items, doors, send_dead) for items in messages]
+        if all(causes) and causes[0]:
+            raise causes[0]  # an error makes the poller itself slow down; a full list of failures does not
+        failed = [record["messageId"] for record, cause in zip(records, causes, strict=True) if cause]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     return handler
@@ -103,20 +104,21 @@ def _write(base_c: EventStore, items: list[Item]) -> None:
         item.error = verdict
 
 
-def _settle(items: list[Item], doors: Doors, send_dead: SendDead) -> bool:
-    """Whether the message is finished with: nothing to retry, and its dead events safe among the dead letters."""
-    failed = [item for item in items if item.error]
-    if any(item.error.retryable for item in failed if item.error):
-        return False
+def _settle(items: list[Item], doors: Doors, send_dead: SendDead) -> ConsumidorError | None:
+    """Finish with a message, its dead events safe among the dead letters; else why it must come again."""
+    failed = [(item, item.error) for item in items if item.error]
+    for _, error in failed:
+        if error.retryable:
+            return error
     try:
-        for item in failed:
-            reason = type(item.error).__name__
+        for item, error in failed:
+            reason = type(error).__name__
             log.warning("dead letter: %s", reason)
             send_dead(dead_letter(item, reason, doors), reason)
     except Exception as error:  # noqa: BLE001 - whatever kept a dead letter from being sent, the message stays in the queue
         log.error("dead letter not sent: %s", type(error).__name__)  # no trace: it could show the message
-        return False
-    return True
+        return DependencyDown("sqs")
+    return None
 
 
 def dead_letter(item: Item, reason: str, doors: Doors) -> str:
