@@ -48,6 +48,8 @@ def process(function: Function) -> Callable[[], None]:
 
         settings = Settings.from_env(name)
         telemetry.configure_logging(settings.environment)
+        if settings.aws_endpoint_url is None:  # on AWS itself, where nothing scrapes
+            telemetry.emit_metrics(name)
         function(settings)
 
     return main.command(name)(start)

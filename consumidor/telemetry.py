@@ -7,17 +7,22 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import MutableMapping
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import REGISTRY, Counter, Histogram
 
 _CPF = re.compile(r"(?<![0-9A-Za-z])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9A-Za-z])")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
 _NOISY = ("boto3", "botocore", "urllib3", "elastic_transport", "pymongo", "psycopg", "uvicorn.access")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_PREFIX = "consumidor_"
+EMF_SECONDS = 60.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 HTTP_SECONDS = Histogram("consumidor_http_seconds", "Time to answer", ["route", "method"], buckets=_SECONDS)
@@ -75,3 +80,47 @@ def trace_id(traceparent: str | None) -> str:
 def traceparent(trace: str) -> str:
     """A `traceparent` that continues the trace."""
     return f"00-{trace}-{secrets.token_hex(8)}-01"
+
+
+def emit_metrics(process: str, every: float = EMF_SECONDS) -> None:
+    """Write this process's metrics as one CloudWatch EMF log line a minute, from a daemon thread: nothing scrapes on AWS.
+
+    A counter is what it grew by since the last line; a histogram the mean of what it observed since (absent where nothing was).
+    Source of the format: docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+
+    def emit() -> None:
+        before = _totals()
+        while True:
+            time.sleep(every)
+            now = _totals()
+            sys.stdout.write(emf_line(process, before, now, time.time()) + "\n")
+            sys.stdout.flush()
+            before = now
+
+    threading.Thread(target=emit, name="emf", daemon=True).start()
+
+
+def _totals() -> dict[str, float]:
+    """Sums over all labels, by sample name without our prefix."""
+    totals: dict[str, float] = defaultdict(float)
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            if sample.name.startswith(_PREFIX) and sample.name.endswith(("_total", "_sum", "_count")):
+                totals[sample.name.removeprefix(_PREFIX)] += sample.value
+    return dict(totals)
+
+
+def emf_line(process: str, before: Mapping[str, float], now: Mapping[str, float], at: float) -> str:
+    """The EMF line of what happened between two readings of the totals; `at` in seconds since 1970."""
+    grown = {name: value - before.get(name, 0.0) for name, value in now.items()}
+    values = {name: value for name, value in grown.items() if name.endswith("_total")}
+    means = {
+        name.removesuffix("_sum"): (value, grown.get(f"{name.removesuffix('_sum')}_count", 0))
+        for name, value in grown.items()
+        if name.endswith("_sum")
+    }
+    values |= {name: value / count for name, (value, count) in means.items() if count}
+    metrics = [{"Name": name, "Unit": "Seconds" if name.endswith("_seconds") else "Count"} for name in values]
+    directive = {"Namespace": "consumidor", "Dimensions": [["process"]], "Metrics": metrics}
+    return _json({"_aws": {"Timestamp": int(at * 1000), "CloudWatchMetrics": [directive]}, "process": process, **values})
