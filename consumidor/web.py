@@ -273,7 +273,7 @@ async def read_json(request: Request) -> Any:  # the caller checks what it is
         chunks.append(chunk)
     try:
         return msgspec.json.decode(b"".join(chunks))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own DecodeError, and UnicodeDecodeError
         raise MalformedRequest("the body is not JSON") from error
 
 
