@@ -4,6 +4,7 @@ Nothing is logged that names a person in the first place; `mask` is the net belo
 """
 
 import logging
+import os
 import re
 import secrets
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
 _CPF = re.compile(r"(?<![0-9A-Za-z])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9A-Za-z])")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
@@ -115,12 +116,18 @@ def emf_line(process: str, before: Mapping[str, float], now: Mapping[str, float]
     """The EMF line of what happened between two readings of the totals; `at` in seconds since 1970."""
     grown = {name: value - before.get(name, 0.0) for name, value in now.items()}
     values = {name: value for name, value in grown.items() if name.endswith("_total")}
-    means = {
-        name.removesuffix("_sum"): (value, grown.get(f"{name.removesuffix('_sum')}_count", 0))
-        for name, value in grown.items()
-        if name.endswith("_sum")
-    }
-    values |= {name: value / count for name, (value, count) in means.items() if count}
+    for name in [name.removesuffix("_sum") for name in grown if name.endswith("_sum")]:
+        if count := grown.get(f"{name}_count"):
+            values[name] = grown[f"{name}_sum"] / count
     metrics = [{"Name": name, "Unit": "Seconds" if name.endswith("_seconds") else "Count"} for name in values]
     directive = {"Namespace": "consumidor", "Dimensions": [["process"]], "Metrics": metrics}
     return _json({"_aws": {"Timestamp": int(at * 1000), "CloudWatchMetrics": [directive]}, "process": process, **values})
+
+
+def metrics_page() -> bytes:
+    """The Prometheus page: this process's, or where several share a folder (`PROMETHEUS_MULTIPROC_DIR`) that of all of them."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    together = CollectorRegistry()
+    multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+    return generate_latest(together)

@@ -226,7 +226,7 @@ def _monitor_routes(checks: Mapping[str, Check]) -> list[Route]:
         return json_response({"status": "down" if down else "ok", "down": down}, 503 if down else 200)
 
     async def metrics(_: Request) -> Response:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Response(telemetry.metrics_page(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     pages = {"/live": live, "/health": health, "/metrics": metrics}
     return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
