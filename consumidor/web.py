@@ -26,7 +26,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consumidor import openapi, problems
+from consumidor import openapi, problems, telemetry
 from consumidor.auth import Caller, FetchNeeded, Verifier
 from consumidor.errors import ConsumidorError, Forbidden, InvalidInput, MalformedRequest, TooLarge, Unauthenticated
 from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, trace_id
