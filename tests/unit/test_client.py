@@ -1,0 +1,161 @@
+"""The client's receiver: who gets which response, what is given back, what is dropped; over an API of a few lines."""
+
+import json
+import threading
+import time
+import uuid
+from collections import deque
+from typing import Any
+
+import pytest
+
+from consumidor import client as library
+from consumidor.client import ApiError, Consumidor
+from consumidor.errors import ConsumidorError
+
+
+class Api:
+    """Answers like the people API: a submit queues its response, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.queue: deque[dict[str, Any]] = deque()
+        self.acknowledged: list[str] = []
+        self.released: list[str] = []
+        self.refusals: deque[tuple[int, dict[str, str]]] = deque()
+        self.answering = True
+        self.keys: list[str] = []
+        self._arrived = threading.Condition()
+
+    def put(self, request_id: str, **members: Any) -> None:
+        """Let a response arrive."""
+        with self._arrived:
+            self.queue.append({"request_id": request_id, "status": "not_found", "receipt": uuid.uuid4().hex, **members})
+            self._arrived.notify_all()
+
+    def request(self, _: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
+        """What urllib3 would bring back."""
+        if self.refusals and "/responses?" in url:
+            return Answer(*self.refusals.popleft(), {"title": "refused", "detail": "for the test"})
+        sent = json.loads(body) if body else {}
+        if url.endswith("/requests"):
+            self.keys.append((headers or {})["idempotency-key"])
+            request_id = str(uuid.uuid4())
+            if self.answering:
+                self.put(request_id)
+                time.sleep(0.05)  # the response is there before the submit returns
+            return Answer(202, {}, {"request_id": request_id})
+        if url.endswith(("/ack", "/release")):
+            (self.acknowledged if url.endswith("/ack") else self.released).extend(sent["receipts"])
+            return Answer(200, {}, {"receipts": []})
+        with self._arrived:
+            self._arrived.wait_for(lambda: self.queue, 0.3)
+            taken = [self.queue.popleft() for _ in range(min(10, len(self.queue)))]
+        return Answer(200, {}, {"responses": taken})
+
+
+class Answer:
+    """Status, headers and JSON."""
+
+    def __init__(self, status: int, headers: dict[str, str], content: object) -> None:
+        self.status, self.headers, self.data = status, headers, json.dumps(content).encode()
+
+
+@pytest.fixture
+def api() -> Api:
+    """A new API."""
+    return Api()
+
+
+@pytest.fixture
+def client(api: Api, monkeypatch: pytest.MonkeyPatch) -> Consumidor:
+    """The client over it, with short waits."""
+    monkeypatch.setattr(library, "UNCLAIMED_SECONDS", 0.2)
+    made = Consumidor("http://api.test", lambda: "token")
+    monkeypatch.setattr(made, "_pool", api)
+    return made
+
+
+def test_a_response_that_is_quicker_than_its_submit(api: Api, client: Consumidor) -> None:
+    """A response that arrives before the submit has returned is kept for it, and acknowledged in the end."""
+    client.submit("x", "credit").result(5)
+    assert client.ask("x", "credit", 5).status == "not_found"
+    client.close()
+    assert (len(api.acknowledged), api.released) == (2, [])
+
+
+def test_what_nobody_here_waits_for_is_given_back(api: Api, client: Consumidor) -> None:
+    """Another process's response is released, and our own still arrives."""
+    api.put("another's")
+    assert client.ask("x", "credit", 5).status == "not_found"
+    client.close()
+    assert (len(api.acknowledged), len(api.released)) == (1, 1)
+
+
+def test_repeats_are_dropped(api: Api, client: Consumidor) -> None:
+    """The same answer again is acknowledged and handed to nobody."""
+    api.answering = False
+    first = client.submit("x", "credit")
+    api.put(first.request_id)
+    first.result(5)
+    second = client.submit("x", "credit")
+    api.put(first.request_id)
+    api.put(second.request_id)
+    second.result(5)
+    client.close()
+    assert (len(api.acknowledged), api.released) == (3, [])
+
+
+def test_many_threads_share_one_receiver(api: Api, client: Consumidor) -> None:
+    """Each of fifty threads gets the answer to its own request."""
+    ids: list[bool] = []
+
+    def ask() -> None:
+        pending = client.submit("x", "credit")
+        ids.append(pending.result(10).request_id == pending.request_id)
+
+    threads = [threading.Thread(target=ask) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    client.close()
+    assert ids == [True] * 50
+    assert len(set(api.acknowledged)) == 50
+
+
+def test_a_refused_token_ends_every_wait(api: Api, client: Consumidor) -> None:
+    """Who may not receive is told so at once, not after the timeout."""
+    api.answering = False
+    api.refusals.extend([(401, {})] * 3)
+    with pytest.raises(ApiError) as refused:
+        client.ask("x", "credit", 5)
+    assert refused.value.code == 401
+    client.close()
+
+
+def test_busy_and_down_are_waited_out(api: Api, client: Consumidor) -> None:
+    """429 and 503 are asked again after Retry-After."""
+    api.refusals.extend([(429, {"retry-after": "0"}), (503, {"retry-after": "0"})])
+    assert client.ask("x", "credit", 5).status == "not_found"
+    client.close()
+
+
+def test_a_timeout_is_the_callers_to_handle(api: Api, client: Consumidor) -> None:
+    """Nothing in time is a TimeoutError; the key of each submit was its own."""
+    api.answering = False
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            client.ask("x", "credit", 0.1)
+    client.close()
+    assert len(set(api.keys)) == 2
+
+
+def test_a_report_that_is_not_whole_is_refused(api: Api, client: Consumidor) -> None:
+    """What a link gives must have the promised length and hash; until then it is not acknowledged."""
+    api.answering = False
+    pending = client.submit("x", "credit")
+    api.put(pending.request_id, status="found", report_url="http://s3.test/x", sha256="0" * 64, bytes=3, expires_at="")
+    with pytest.raises(ConsumidorError, match="not whole"):
+        pending.result(5)
+    client.close()
+    assert api.acknowledged == []
