@@ -15,7 +15,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Self
@@ -69,10 +69,11 @@ class TokenSource:
 
         Raises:
             ApiError: the issuer refuses.
+            DependencyDown: it does not answer.
         """
         with self._lock:
             if time.monotonic() >= self._until:
-                answer = self._pool.request("POST", self._url, fields=self._form, encode_multipart=False)
+                answer = _request(self._pool, "issuer", "POST", self._url, fields=self._form, encode_multipart=False)
                 document = _json(answer.data)
                 if answer.status != 200:
                     raise ApiError(answer.status, {"title": "Token refused", "detail": str(document.get("error", ""))})
@@ -93,10 +94,14 @@ class Pending:
 
         Raises:
             TimeoutError: nothing came in `timeout` seconds; ask again later.
-            ConsumidorError: the report behind a link is not the one that was promised.
+            ConsumidorError: the report behind a link could not be fetched, or is not the one that was promised; ask again later.
         """
         delivery = self.future.result(timeout)
-        answer = self._client.open(delivery)
+        try:
+            answer = self._client.open(delivery)
+        except ConsumidorError:
+            self._client.expect_again(self)
+            raise
         self._client.acknowledge_later(delivery.receipt)
         return answer
 
@@ -106,6 +111,7 @@ class Consumidor:
 
     def __init__(self, api: str, token: Callable[[], str], pool_size: int = 32) -> None:
         self._api, self._token = api.rstrip("/"), token
+        self.server_timing = ""  # the header `Server-Timing` of the last answer: what the service itself took of the time
         self._pool = urllib3.PoolManager(maxsize=pool_size, timeout=CALL_SECONDS, retries=False)
         self._lock = threading.Lock()
         self._pending: dict[str, Pending] = {}
@@ -164,15 +170,24 @@ class Consumidor:
 
         Raises:
             ConsumidorError: what the link gives is not what was promised.
+            DependencyDown: nobody answers there.
         """
         raw: bytes | msgspec.Raw = delivery.report
         if delivery.report_url:
-            fetched = self._pool.request("GET", delivery.report_url)
+            fetched = _request(self._pool, "the link", "GET", delivery.report_url)
             raw = fetched.data
             if fetched.status != 200 or len(raw) != delivery.bytes or sha256(raw).hexdigest() != delivery.sha256:
                 raise ConsumidorError(f"the report behind the link is not whole (status {fetched.status}); it comes again")
         report = msgspec.json.decode(raw, type=Report) if delivery.status == "found" else None
         return Answer(delivery.request_id, delivery.status, report, delivery.error)
+
+    def expect_again(self, pending: Pending) -> None:
+        """Wait anew for a response that was not acknowledged: it comes again, with a new link."""
+        with self._lock:
+            self._answered.pop(pending.request_id, None)
+            pending.future = Future()
+            self._pending[pending.request_id] = pending
+        self._waiting.set()
 
     def acknowledge_later(self, receipt: str) -> None:
         """Let a response be deleted from the queue soon, ten at a time."""
@@ -227,15 +242,13 @@ class Consumidor:
         sent = msgspec.json.encode(body) if body is not None else None
         for attempt in range(ATTEMPTS):
             given = {"authorization": f"Bearer {self._token()}", "content-type": "application/json", **(headers or {})}
-            try:
-                answer = self._pool.request(method, self._api + path, body=sent, headers=given)
-            except urllib3.exceptions.HTTPError as error:
-                raise DependencyDown("the API") from error
+            answer = _request(self._pool, "the API", method, self._api + path, body=sent, headers=given)
             if answer.status not in (429, 503) or attempt == ATTEMPTS - 1 or self._closed.is_set():
                 break
             self._closed.wait(float(answer.headers.get("retry-after", 1)))
         if answer.status >= 400:
             raise ApiError(answer.status, _json(answer.data))
+        self.server_timing = answer.headers.get("server-timing", "")
         return answer.data
 
     def _expect(self, request_id: str) -> Pending:
@@ -264,7 +277,7 @@ class Consumidor:
                     self._take(delivery)
                 self._give_back(UNCLAIMED_SECONDS if self._submitting else 0.0)
                 self._acknowledge(everything=True)
-            except ConsumidorError as error:
+            except (ConsumidorError, msgspec.DecodeError) as error:
                 self._fail(error)
             with self._lock:
                 if not self._pending and not self._unclaimed and not self._closed.is_set():
@@ -286,7 +299,7 @@ class Consumidor:
             self._answered.popitem(last=False)
         pending.future.set_result(delivery)
 
-    def _fail(self, error: ConsumidorError) -> None:
+    def _fail(self, error: Exception) -> None:
         """A refusal ends every wait with it; a server that is down is asked again."""
         if isinstance(error, ApiError) and error.code in (401, 403):
             with self._lock:
@@ -301,8 +314,9 @@ class Consumidor:
             limit = time.monotonic() - older_than
             old = [request_id for request_id, (_, since) in self._unclaimed.items() if since <= limit]
             receipts = [self._unclaimed.pop(request_id)[0].receipt for request_id in old]
-        for start in range(0, len(receipts), 10):
-            self._call("POST", "/v1/people/responses/release", {"receipts": receipts[start : start + 10]})
+        with suppress(ConsumidorError):  # then they come again a little later
+            for start in range(0, len(receipts), 10):
+                self._call("POST", "/v1/people/responses/release", {"receipts": receipts[start : start + 10]})
 
     def _acknowledge(self, *, everything: bool = False) -> None:
         while True:
@@ -312,8 +326,16 @@ class Consumidor:
                 receipts, self._receipts = self._receipts[:10], self._receipts[10:]
             try:
                 self._call("POST", "/v1/people/responses/ack", {"receipts": receipts})
-            except DependencyDown:
+            except ConsumidorError:
                 return  # they come again, and are then known as repeats
+
+
+def _request(pool: urllib3.PoolManager, whom: str, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+    """One HTTP call; DependencyDown names who does not answer."""
+    try:
+        return pool.request(method, url, **options)
+    except urllib3.exceptions.HTTPError as error:
+        raise DependencyDown(whom) from error
 
 
 def _json(data: bytes) -> dict[str, Any]:

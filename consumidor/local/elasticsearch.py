@@ -36,13 +36,15 @@ def elasticsearch_server(home: Path, port: int) -> Server:
     """Elasticsearch on 127.0.0.1:`port`, its data in `home`/elasticsearch.
 
     Raises:
-        CommandError: from `before_start`, when the jars can be fetched neither from the cache nor from Maven Central.
+        CommandError: its jars are neither in the cache nor to be had from Maven Central.
     """
     folder, distribution = home / "elasticsearch", cached_distribution()
+    if not distribution.exists():
+        download(distribution)
     return Server(
         name="elasticsearch",
         command=[sys.executable, "-m", "consumidor.local.elasticsearch_node", str(distribution), str(folder), f"http.port={port}"],
-        before_start=lambda: _prepare(distribution, folder),
+        before_start=lambda: _prepare(folder),
         ready=http_ready(f"http://127.0.0.1:{port}/_cluster/health?wait_for_status=yellow&timeout=1s"),
         stop_seconds=_STOP_SECONDS,
     )
@@ -54,9 +56,7 @@ def cached_distribution() -> Path:
     return cache / "consumidor" / f"elasticsearch-{VERSION}"
 
 
-def _prepare(distribution: Path, folder: Path) -> None:
-    if not distribution.exists():
-        download(distribution)
+def _prepare(folder: Path) -> None:
     for name in ("config", "logs", "tmp", "data"):
         (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "config/elasticsearch.yml").write_text(_SETTINGS)

@@ -5,6 +5,8 @@
 Its environment is that of the services it stands for, put together; each of them reads its own settings from it.
 """
 
+import os
+
 from starlette.applications import Starlette
 
 from consumidor import telemetry, web
@@ -16,12 +18,10 @@ from consumidor.settings import Settings
 
 
 def build_gateway(settings: Settings) -> Starlette:
-    """People, score and events as one application; `settings` are those of the process `api`."""
-    parts = [
-        people.build_part(settings),
-        score.build_part(Settings.from_env("score-api")),
-        events_part.build_part(Settings.from_env("search")),
-    ]
+    """People, score and events as one application; `settings` are those of the process `api`. Without a Base C, no events."""
+    parts = [people.build_part(settings), score.build_part(Settings.from_env("score-api"))]
+    if os.environ.get("BASE_C_URL"):
+        parts.append(events_part.build_part(Settings.from_env("search")))
     return web.build_app("consumidor", build_verifier(settings), *parts)
 
 

@@ -90,7 +90,7 @@ class Seeding:
         Raises:
             DependencyDown, CommandError: a base does not answer, or refuses.
         """
-        lacking = [base for base in SEEDERS if self._done.get(base, 0) < people]
+        lacking = [base for base in SEEDERS if self._done.get(base, 0) < people and (base != "base_c" or self._bases.base_c)]
         if not lacking:
             return
         self._keep()  # the day, before the first of them

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consumidor.errors import SettingsError
+from consumidor.errors import CommandError, SettingsError
 from consumidor.local.aws import REGION, Aws, aws_server
 from consumidor.local.credentials import read_clients, registry_path
 from consumidor.local.elasticsearch import elasticsearch_server
@@ -62,6 +62,7 @@ class Servers:
         self._given = given
         self._ports = home.ports("postgres", "mongodb", "elasticsearch", "aws", "issuer")
         self.base_b_owner = given.get("BASE_B_URI", "")  # Base B's URI for who may write
+        self.lacking = ""  # why there is no Base C, where there is none
         kept = home.secrets()
         signing = kept["PEOPLE_SIGNING_KEY"]
         self.settings = {
@@ -76,7 +77,8 @@ class Servers:
             "BASE_A_DSN": self._base_a, "BASE_B_URI": self._base_b, "BASE_C_URL": self._base_c,
             "AWS_ENDPOINT_URL": self._ministack, "JWT_ISSUER": self._issuer,
         }  # fmt: skip
-        return [make() for name, make in made.items() if name not in self._given]
+        servers = [make() for name, make in made.items() if name not in self._given]
+        return [server for server in servers if server]
 
     def _base_a(self) -> Server:
         base_a = postgres(self._home / "postgres", self._ports["postgres"])
@@ -89,9 +91,15 @@ class Servers:
         self.base_b_owner = base_b.owner_uri
         return base_b.server
 
-    def _base_c(self) -> Server:
+    def _base_c(self) -> Server | None:
+        """The one server that comes from elsewhere than the package registry; without it the other two paths are served."""
+        try:
+            server = elasticsearch_server(self._home, self._ports["elasticsearch"])
+        except CommandError as error:
+            self.lacking = f"the events path is not served: {error}"
+            return None
         self.settings["BASE_C_URL"] = f"http://127.0.0.1:{self._ports['elasticsearch']}"
-        return elasticsearch_server(self._home, self._ports["elasticsearch"])
+        return server
 
     def _ministack(self) -> Server:
         port = self._ports["aws"]
@@ -150,4 +158,4 @@ class Servers:
         settings = self.settings
         vault = Vault(self._aws.kms, settings["BASE_A_KMS_KEY"])
         key = bytes.fromhex(settings["PSEUDONYM_KEY"])
-        return Bases(settings["BASE_A_OWNER_DSN"], vault, self.base_b_owner, settings["BASE_C_URL"], key)
+        return Bases(settings["BASE_A_OWNER_DSN"], vault, self.base_b_owner, settings.get("BASE_C_URL", ""), key)

@@ -70,6 +70,8 @@ class Stack:
         """Servers, then what they hold, then the services; ready on return."""
         started = time.monotonic()
         servers = self._servers.embedded()
+        if self._servers.lacking:
+            self._announce(self._servers.lacking)
         with self._step("servers: " + ", ".join(server.name for server in servers)):
             self._supervisor.start(*servers)
         with self._step("queues, buckets and keys"):
@@ -122,12 +124,12 @@ class Stack:
             Seeding(self._home.path, self._servers.bases()).run(people, self._console)
 
     def _services(self) -> list[Server]:
-        environment, home = self._servers.environment(), self._home.path
+        environment, settings, home = self._servers.environment(), self._servers.settings, self._home.path
         gateway = {**environment.of("search"), **environment.of("score-api"), **environment.of("api")}
         return [
             _service("gateway", "consumidor.local.gateway", env=gateway, ready=http_ready(f"{self._api}/live")),
             _service("people-worker", "consumidor.cli", "worker", env=environment.of("worker"), ready=http_ready(self._metrics)),
-            events_feed_server(environment.of("feed"), self._servers.settings["EVENTS_FEED_QUEUE_URL"], home),
+            *([] if self._servers.lacking else [events_feed_server(environment.of("feed"), settings["EVENTS_FEED_QUEUE_URL"], home)]),
         ]
 
     def _await_health(self) -> None:
@@ -175,7 +177,7 @@ class Stack:
             "people_results_bucket": settings["PEOPLE_RESULTS_BUCKET"], "audit_checkpoint_bucket": settings["AUDIT_CHECKPOINT_BUCKET"],
             "events_feed_queue": settings["EVENTS_FEED_QUEUE_URL"], "events_feed_dlq": settings["EVENTS_FEED_DLQ_URL"],
             "base_a_dsn": settings["BASE_A_OWNER_DSN"], "base_a_worker_dsn": settings["BASE_A_DSN"],
-            "base_b_uri": self._servers.base_b_owner, "base_c_url": settings["BASE_C_URL"],
+            "base_b_uri": self._servers.base_b_owner, "base_c_url": settings.get("BASE_C_URL"),
             "worker_metrics_url": self._metrics, "logs": str(self._home.logs), "pids": self._supervisor.pids(),
         }  # fmt: skip
 
