@@ -1,7 +1,7 @@
 """The CPF: parse, verify, mask, and the pseudonym under which the three bases know a person.
 
 A CPF has eleven digits, the last two of which check the rest (Instrução Normativa RFB 2.172/2024; the rule is python-stdnum's
-`stdnum.br.cpf`, against which a property test holds the ten lines here: they cost 1 µs where the library's cost 6.6 µs, on the
+`stdnum.br.cpf`, against which a property test holds the few lines here: they cost a fraction of the library's 6.6 µs, on the
 path where that shows).
 """
 
@@ -11,8 +11,6 @@ import re
 from consumidor.errors import ConsumidorError
 
 _SHAPE = re.compile(r"([0-9]{3})\.?([0-9]{3})\.?([0-9]{3})-?([0-9]{2})")
-_FIRST = (10, 9, 8, 7, 6, 5, 4, 3, 2)
-_SECOND = (11, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 
 
 class InvalidCpf(ConsumidorError):
@@ -23,10 +21,11 @@ class InvalidCpf(ConsumidorError):
 
 def check_digits(base: str) -> str:
     """The two check digits of the first nine (`"465092081"` -> `"72"`)."""
-    digits = [ord(char) - 48 for char in base]
-    first = -sum(map(int.__mul__, digits, _FIRST)) % 11 % 10
-    digits.append(first)
-    return f"{first}{-sum(map(int.__mul__, digits, _SECOND)) % 11 % 10}"
+    # Written out: a loop over weights costs three times as much. 48 is the code of "0"; 48 * 54 and 48 * 63 take it out of each sum.
+    a, b, c, d, e, f, g, h, i = base.encode()
+    first = (48 * 54 - (10 * a + 9 * b + 8 * c + 7 * d + 6 * e + 5 * f + 4 * g + 3 * h + 2 * i)) % 11 % 10
+    second = (48 * 63 - (11 * a + 10 * b + 9 * c + 8 * d + 7 * e + 6 * f + 5 * g + 4 * h + 3 * i) - 2 * first) % 11 % 10
+    return f"{first}{second}"
 
 
 def parse(text: object) -> str:
@@ -38,10 +37,10 @@ def parse(text: object) -> str:
     match = _SHAPE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise InvalidCpf("a CPF is 11 digits, as 000.000.000-00 or without punctuation")
-    digits = "".join(match.groups())
-    if digits == "00000000000" or digits[9:] != check_digits(digits[:9]):
+    base, check = match[1] + match[2] + match[3], match[4]
+    if check != check_digits(base) or base == "000000000":
         raise InvalidCpf("the CPF's check digits are wrong")
-    return digits
+    return base + check
 
 
 def punctuate(digits: str) -> str:
