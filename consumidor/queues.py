@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from consumidor.errors import DependencyDown
 
@@ -73,13 +74,17 @@ def send(sqs: "SQSClient", url: str, messages: Sequence[Outgoing]) -> list[Depen
     for group in packed(messages):
         entries = [_entry(number, message) for number, message in enumerate(group)]
         try:
-            failed = _call(sqs.send_message_batch, QueueUrl=url, Entries=entries).get("Failed", [])
+            done = _successful(_call(sqs.send_message_batch, QueueUrl=url, Entries=entries))
         except DependencyDown as error:
             outcomes += [error] * len(group)
             continue
-        lost = {entry["Id"] for entry in failed}
-        outcomes += [DependencyDown("sqs") if str(number) in lost else None for number in range(len(group))]
+        outcomes += [None if str(number) in done else DependencyDown("sqs") for number in range(len(group))]
     return outcomes
+
+
+def _successful(answer: Mapping[str, Any]) -> set[str]:
+    """What the queue says it did: an entry that is not named, as in an answer that is none of the queue's, counts as not done."""
+    return {entry["Id"] for entry in answer.get("Successful", [])}
 
 
 def _entry(number: int, message: Outgoing) -> dict[str, Any]:
@@ -135,8 +140,8 @@ def _each(call: Callable[..., Any], url: str, entries: list[dict[str, Any]]) -> 
     known: list[bool] = []
     for group in chunks(entries, BATCH):
         numbered = [{"Id": str(number), **entry} for number, entry in enumerate(group)]
-        failed = {entry["Id"] for entry in _call(call, QueueUrl=url, Entries=numbered).get("Failed", [])}
-        known += [str(number) not in failed for number in range(len(group))]
+        done = _successful(_call(call, QueueUrl=url, Entries=numbered))
+        known += [str(number) in done for number in range(len(group))]
     return known
 
 
@@ -158,7 +163,7 @@ def chunks(entries: Sequence[Entry], size: int) -> Iterator[Sequence[Entry]]:
 def _call(call: Callable[..., Any], **arguments: object) -> Any:  # boto3's answers are untyped here on purpose: one place for all calls
     try:
         return call(**arguments)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:  # the last: an answer that is not the queue's at all
         log.warning("sqs_refused", operation=getattr(call, "__name__", "?"), error=_code(error))
         raise DependencyDown("sqs") from error
 

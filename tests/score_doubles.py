@@ -46,7 +46,7 @@ class FakeQueue:
             raise EndpointConnectionError(endpoint_url=QueueUrl)
         taken = [entry for entry in Entries if entry["Id"] not in self.failing]
         self.calls.append([entry["MessageBody"] for entry in taken])
-        return {"Failed": [{"Id": entry["Id"]} for entry in Entries if entry["Id"] in self.failing]}
+        return {"Successful": [{"Id": entry["Id"]} for entry in taken]}
 
     def events(self) -> list[bytes]:
         """Every event of every message, in order."""

@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from consumidor import aws, queues, telemetry, web
-from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown, SealBroken
+from consumidor.errors import ConflictingMessage, DependencyDown, SealBroken
 from consumidor.events import producer
 from consumidor.people import audit
 from consumidor.people.answers import Answer, Answerer, Asked, failure, traced
@@ -74,11 +74,16 @@ class Worker:
     def run(self) -> None:
         """One thread's life: rounds until `stopping`; an outage is waited out without receiving."""
         while not self.stopping.is_set():
+            messages: list[Received] = []
             try:
                 if messages := self.gather():
                     self.round(messages)
             except DependencyDown as error:
                 self._wait_for(error.name)
+            except Exception as error:  # noqa: BLE001 - a thread that ended unseen would leave the queue to fewer and fewer
+                self.heartbeat.release(message.receipt for message in messages)  # what is not answered comes again
+                log.error("unexpected", error=type(error).__name__, messages=len(messages))
+                self.stopping.wait(1.0)
 
     def gather(self) -> list[Received]:
         """The messages of one round, held by the heartbeat from now on.
@@ -262,7 +267,7 @@ class Worker:
             try:
                 self.checks[name]()
                 break
-            except ConsumidorError:
+            except Exception:  # noqa: BLE001 - whatever it says, it does not answer yet
                 pause = min(5.0, pause * 2)
         log.info("back", dependency=name)
 

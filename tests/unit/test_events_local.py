@@ -47,7 +47,7 @@ class Queue:
     def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803, ARG002 - boto3's names
         """As SQS."""
         self.deleted += [entry["ReceiptHandle"] for entry in Entries]
-        return {}
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
 
 def test_failed_messages_stay_in_the_queue() -> None:

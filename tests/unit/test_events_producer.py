@@ -28,7 +28,7 @@ class Queue:
         if self.down:
             return {"Failed": [{"Id": entry["Id"]} for entry in Entries]}
         self.bodies += [entry["MessageBody"] for entry in Entries]
-        return {}
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
     def ids(self) -> list[str]:
         """The ids of all events sent."""

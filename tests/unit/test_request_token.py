@@ -75,6 +75,8 @@ FORGED: dict[str, str] = {
     "no type": KEY.message(header={"typ": None}),
     "crit": KEY.message(header={"crit": ["exp"]}),
     "no kid": KEY.message(header={"kid": None}),
+    "kid as list": KEY.message(header={"kid": ["sign-1"]}),
+    "kid as object": KEY.message(header={"kid": {"sign-1": 1}}),
     "a caller's own RS256 token": Issuer().token(),
     "an altered claim": ".".join([KEY.message().split(".")[0], b64_json({**good_claims(), "sub": "globex"}), KEY.message().split(".")[2]]),
     "another audience": KEY.message({"aud": "someone"}),

@@ -119,6 +119,7 @@ def test_a_missing_scope_is_named(client: TestClient, issuer: Issuer) -> None:
         ('"down"', 503, "7"),
         ("{", 400, None),
         ("\xff", 400, None),
+        ('{"name": "\xff"}', 400, None),
         ("[" * 9000, 400, None),
         ("{}", 422, None),
         ('{"name": 1}', 422, None),
