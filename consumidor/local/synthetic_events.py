@@ -17,6 +17,7 @@ import msgspec
 from consumidor.errors import CommandError, DependencyDown
 from consumidor.events.base_c import BaseC
 from consumidor.events.model import Event, format_ms, to_ms
+from consumidor.local.synthetic import FIXED_PEOPLE
 
 LONGEST = 10_000  # events of the busiest people
 _LONGEST_EVERY = 4_000  # people 1999, 5999, ...
@@ -24,6 +25,7 @@ _LONGEST_FIRST = 1_999
 _LEAST = 2
 _TAIL = 1.5  # Pareto exponent of everyone else's number of events: half have three or fewer, one in a hundred 43 or more
 _MOST = 2_000
+_FIXED_COUNT = 60
 _YEARS = 3
 _BATCH = 1_000  # events in one bulk request: about half a megabyte
 _TRIES = 6
@@ -33,7 +35,9 @@ _MOVEMENTS = [f'{{"type":"{name}"}}' for name in ("pix", "ted", "boleto", "salar
 
 
 def count_of(seed: int, index: int) -> int:
-    """How many events person `index` has."""
+    """How many events person `index` has; the fixed people of the examples have enough to turn pages."""
+    if index < FIXED_PEOPLE:
+        return _FIXED_COUNT
     if index % _LONGEST_EVERY == _LONGEST_FIRST:
         return LONGEST
     return min(_MOST, int(_LEAST * (1 - Random(f"{seed}/{index}/events").random()) ** (-1 / _TAIL)))  # noqa: S311 - made-up events, not secrets
