@@ -222,6 +222,10 @@ def load(file: Path, home: Path, as_json: bool) -> None:
     \b
     A line: {"cpf": "...", "name": "...", "address": {"street": "...", "city": "...", "state": "SP", "postal_code": "..."},
              "debts": [{"creditor": "...", "amount_cents": 12990, "due_on": "2026-03-10", "status": "open"}]}
+    and, for Base B, any of "birth_date": "1953-01-01",
+             "assets": [{"kind": "real_estate", "value_cents": 85000000, "since": "1990-01-01"}],
+             "income": {"source": "pension", "since": "2018-01-01", "monthly_cents": 250000},
+             and in address "housing": "own", "since": "2004-05-28"
     """  # noqa: D301
     from consumidor.local import operations  # noqa: PLC0415
 
@@ -244,9 +248,9 @@ def extract(to: str, scheduler: str | None, home: Path, as_json: bool) -> None:
     from consumidor.score import extraction  # noqa: PLC0415
 
     if "BASE_B_URI" not in os.environ:  # a running stack's Base B; a deployed job has it in its environment
-        stack = _stack(home)
-        os.environ |= {"ENVIRONMENT": "dev", "BASE_B_URI": stack["base_b_uri"], "AWS_REGION": stack["aws_region"],
-                       "AWS_ENDPOINT_URL": stack["aws_endpoint_url"]}  # fmt: skip
+        from consumidor.local.stack import read_environment  # noqa: PLC0415
+
+        os.environ |= read_environment(home).of("extract")
     show(extraction.extract_from_settings(Settings.from_env("extract"), to, scheduler), as_json=as_json)
 
 

@@ -9,7 +9,7 @@ import boto3
 from rich.console import Console
 from rich.progress import Progress
 
-from consumidor import queues
+from consumidor import cpf, queues
 from consumidor.errors import DependencyDown
 from consumidor.local import credentials
 from consumidor.local.aws import Aws
@@ -93,11 +93,14 @@ def load_people(home: Path, file: Path) -> dict[str, int]:
         InvalidInput: names each wrong line and its field; nothing is loaded then.
     """
     from consumidor.people import load, vault  # noqa: PLC0415 - needs a database driver
+    from consumidor.score import loading  # noqa: PLC0415 - as above
 
-    settings = read_environment(home).settings
-    people = load.read_people(file)
+    stack, settings = read_stack(home), read_environment(home).settings
+    key = bytes.fromhex(settings["PSEUDONYM_KEY"])
+    people, records = load.read_people(file), loading.read_people(file)  # each checks all of it before the first is written
     seals = vault.Vault(_aws(home).kms, settings["BASE_A_KMS_KEY"])
-    loaded = load.load(read_stack(home)["base_a_dsn"], people, vault=seals, pseudonym_key=bytes.fromhex(settings["PSEUDONYM_KEY"]))
+    loaded = load.load(stack["base_a_dsn"], people, vault=seals, pseudonym_key=key)
+    loading.load_base_b(stack["base_b_uri"], ((cpf.pseudonym(key, digits), record) for digits, record in records))
     return {"people": loaded}
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from pymongo import ReplaceOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, PyMongoError
 
+from consumidor import cpf
 from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
 from consumidor.problems import convert
 from consumidor.score.records import Address, Record, document
@@ -15,9 +18,50 @@ from consumidor.score.store import COLLECTION, connect, database_of
 
 BATCH = 1000  # documents in one write
 _DUPLICATE_KEY = 11000
+_NAMED = 50  # wrong fields named in one error
+_OF_BASE_A = frozenset({"cpf", "name", "debts"})
 
 Documents = Iterable[dict[str, Any]]
 Progress = Callable[[int], object]  # told after each batch how many documents it held
+
+
+def read_people(file: Path) -> Iterator[tuple[str, Record]]:
+    """CPF (digits) and record of each line of a file of people, as `consumidor load` takes it; empty lines are skipped.
+
+    The whole file is checked before the first is returned, so nothing is loaded where any line is wrong.
+
+    Raises:
+        InvalidInput: names each wrong line and its fields, never a value.
+        CommandError: the file cannot be read.
+    """
+    wrong: list[FieldError] = []
+    for number, line in _lines(file):
+        try:
+            _read_line(line)
+        except InvalidInput as error:
+            wrong += [{"field": f"line {number}: {fault['field']}", "detail": fault["detail"]} for fault in error.fields]
+    if wrong:
+        more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED} more"}] if len(wrong) > _NAMED else []
+        raise InvalidInput(wrong[:_NAMED] + more)
+    return (_read_line(line) for _, line in _lines(file))
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with file.open("rb") as lines:
+            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _read_line(line: bytes) -> tuple[str, Record]:
+    try:
+        members = msgspec.json.decode(line, type=dict[str, Any])
+        return cpf.parse(members.get("cpf")), read_record(members)
+    except cpf.InvalidCpf as error:
+        raise InvalidInput([{"field": "cpf", "detail": error.detail}]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput([{"field": "line", "detail": "is not a JSON object"}]) from error
 
 
 def read_record(line: Mapping[str, Any]) -> Record:
@@ -26,9 +70,9 @@ def read_record(line: Mapping[str, Any]) -> Record:
     Members that are Base A's (cpf, name, debts, address.street) are passed over; all of Base B's are optional.
 
     Raises:
-        InvalidInput: names each wrong field.
+        InvalidInput: names each wrong field, and any that neither base knows.
     """
-    given = {name: line[name] for name in Record.__struct_fields__ if name in line}
+    given = {name: value for name, value in line.items() if name not in _OF_BASE_A}
     wrong: list[FieldError] = []
     if isinstance(address := given.get("address"), dict):
         given["address"], wrong = _address({name: value for name, value in address.items() if name != "street"})

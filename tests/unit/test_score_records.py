@@ -1,6 +1,8 @@
 """What Base B holds: from a line or a record to a document and back."""
 
+import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumidor.errors import InvalidInput
-from consumidor.score.loading import read_record
+from consumidor.score.loading import read_people, read_record
 from consumidor.score.records import ASSET_KINDS, Address, Asset, Income, Record, document, profile
 
 PERSON = "0fab" * 8
@@ -47,12 +49,34 @@ def test_all_of_it_is_optional() -> None:
     ({"address": {"state": "Rio", "housing": "tent"}}, ["address.housing", "address.state"]),
     ({"address": {"country": "BR"}, "income": {"source": "gold"}}, ["address.country", "income.source"]),
     ({"income": {"monthly_cents": 2**53}}, ["income.monthly_cents"]),
+    ({"asets": []}, ["asets"]),
 ])  # fmt: skip
 def test_wrong_members_are_named(members: dict[str, Any], fields: list[str]) -> None:
     """Each wrong member is named where it stands; nothing is guessed or dropped."""
     with pytest.raises(InvalidInput) as caught:
         read_record(LINE | members)
     assert [wrong["field"] for wrong in caught.value.fields] == fields
+
+
+def test_a_file_of_people(tmp_path: Path) -> None:
+    """A line a person; empty lines are skipped."""
+    file = tmp_path / "people.jsonl"
+    file.write_text(f"{json.dumps(LINE)}\n\n{json.dumps({'cpf': '52443289729'})}\n")
+    assert [(digits, record.birth_date) for digits, record in read_people(file)] == [
+        ("46509208172", date(1953, 1, 1)),
+        ("52443289729", None),
+    ]
+
+
+def test_a_file_with_wrong_lines(tmp_path: Path) -> None:
+    """Every wrong line is named before anything is read, without a value of it."""
+    file = tmp_path / "people.jsonl"
+    lines = [json.dumps(LINE | change) for change in ({}, {"cpf": "46509208173"}, {"birth_date": "tomorrow"})]
+    file.write_text("\n".join([*lines, "[1]", "{"]))
+    with pytest.raises(InvalidInput) as caught:
+        read_people(file)
+    assert [wrong["field"] for wrong in caught.value.fields] == ["line 2: cpf", "line 3: birth_date", "line 4: line", "line 5: line"]
+    assert "46509208173" not in str(caught.value)
 
 
 records = st.builds(
