@@ -182,7 +182,10 @@ def _usable_keys(text: bytes) -> dict[str, tuple[str, jwt.PyJWK]]:
     """RS256 verification keys of at least 2048 bits; a key for anything else is passed over, as is a kid named twice."""
     keys: dict[str, tuple[str, jwt.PyJWK]] = {}
     twice = set()
-    for jwk in json.loads(text)["keys"]:
+    listed = json.loads(text)["keys"]
+    if not isinstance(listed, list):
+        raise ValueError("not a JWKS")  # noqa: TRY004 - the content is wrong, not an argument's type
+    for jwk in listed:
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if not isinstance(kid, str) or not _for_verifying(jwk):
             continue

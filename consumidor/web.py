@@ -34,6 +34,7 @@ from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, trace_id
 BODY_LIMIT = 256 * 1024
 DRAIN_SECONDS = 25  # a request may take 20 s of long poll; below ECS's stop timeout
 HEALTH_SECONDS = 2.0
+ISSUER_THREADS = 4  # of their own: callers with made-up keys, waiting for a slow issuer, take no thread from anyone's work
 
 Check = Callable[[], Awaitable[object] | object]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -93,6 +94,7 @@ class TokenBackend(AuthenticationBackend):
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
+        self._asking = anyio.CapacityLimiter(ISSUER_THREADS)
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, Any] | None:
         """Verifies in place, and in a thread only where the issuer must be asked first."""
@@ -112,7 +114,7 @@ class TokenBackend(AuthenticationBackend):
         try:
             return self._verifier.verify(token, may_wait=False)
         except FetchNeeded:
-            return await anyio.to_thread.run_sync(self._verifier.verify, token)
+            return await anyio.to_thread.run_sync(self._verifier.verify, token, limiter=self._asking)
 
 
 def _refuse_token(_: HTTPConnection, error: AuthenticationError) -> Response:
