@@ -69,8 +69,19 @@ class Diagram:
         self.axes.add_patch(plt.Rectangle((x, y), width, height, fc=fill, ec=colour, lw=1, ls=(0, (4, 3)), zorder=1))
         self.axes.text(x + 0.1, y + height - 0.1, text, va="top", fontsize=8, color=colour, zorder=2)
 
+    def text(self, x: float, y: float, text: str, **how: object) -> None:
+        """Words with their middle at (x, y)."""
+        self.axes.text(x, y, text, ha="center", va="center", fontsize=8.5, **how)
+
+    def axis(self, start: tuple[float, float], end: tuple[float, float], text: str) -> None:
+        """A scale's arrow with what it measures beside it: below where it lies, to the left where it stands."""
+        self.axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": INK})
+        lies = start[1] == end[1]
+        middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+        self.text(middle[0] - (0 if lies else 0.3), middle[1] - (0.55 if lies else 0), text, rotation=0 if lies else 90, weight="bold")
+
     def arrow(self, start: str, end: str, text: str = "", colour: str = INK, **how: float) -> None:
-        """From edge to edge of two boxes. In `how`: `bend` curves it, `heads` is 1 or 2, `shift` moves the text up, `aside` to the right."""
+        """From edge to edge of two boxes. In `how`: `bend` curves it, `heads` is 1 or 2, `shift` and `aside` move the text."""
         (x1, y1, w1, h1), (x2, y2, w2, h2) = self._boxes[start], self._boxes[end]
         a, b = _edge((x1, y1), (x2, y2), w1, h1), _edge((x2, y2), (x1, y1), w2, h2)
         style, bend = "<|-|>" if how.get("heads") == 2 else "-|>", how.get("bend", 0.0)
