@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from credentials import SecretText
 
 RUNTIME, ARCHITECTURE = "python3.13", "arm64"
-_COMPILED_FOR = "cpython-313-aarch64-linux-gnu.so"  # what `make lambdas ARCH=arm64 RUNTIME=3.13` puts into a zip
+_COMPILED_FOR = "cpython-313-aarch64-linux-gnu.so"  # what `make lambdas ARCH=arm64` puts into a zip
 MEMORY_MIB = 1024
 _NETWORK = (
     "ec2:CreateNetworkInterface",
@@ -48,7 +48,7 @@ class Function(pulumi.ComponentResource):
         super().__init__("consumidor:infra:Function", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         if problem := _unfit(args.archive):
-            pulumi.log.warn(f"{args.archive.name} {problem}: run `make lambdas ARCH=arm64 RUNTIME=3.13` before `pulumi up`", self)
+            pulumi.log.warn(f"{args.archive.name} {problem}: run `make lambdas ARCH=arm64` before `pulumi up`", self)
         group = aws.cloudwatch.LogGroup(
             name, name=f"/aws/lambda/consumidor-{name}", retention_in_days=args.log_days, kms_key_id=args.log_key, opts=child
         )

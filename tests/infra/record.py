@@ -1,9 +1,10 @@
 """Runs Pulumi programs under mocks, each in a process of its own, and writes down every resource they declare.
 
-    python record.py < [{"folder": ..., "stack": ..., "changes": {"consumidor:key": value or null}, "target": FILE}, ...]
+    python record.py < [{"folder": ..., "stack": ..., "changes": {"consumidor:key": value or null}, "target": FILE, "place": null}, ...]
 
 The stack's committed file gives the configuration, `changes` alter it. The mocks answer as AWS would, with made-up names and ids;
-secrets are marked as the engine marks them, so that the graph shows where each one goes. The SDK is imported once and the process
+secrets are marked as the engine marks them, so that the graph shows where each one goes. With a `place` (see on_ministack.py) what
+can be made there is really made. The SDK is imported once and the process
 forked for each program: importing takes longer than running.
 """
 
@@ -26,7 +27,8 @@ from google.protobuf.json_format import MessageToDict
 from pulumi.runtime.mocks import MockMonitor, Mocks
 from pulumi.runtime.stack import run_pulumi_func
 
-from tests.infra.made_up import ACCOUNT, REGION, state_of
+from tests.infra.made_up import ACCOUNT, REGION
+from tests.infra.on_ministack import provider
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"  # pulumi's mark of a value that is more than JSON (sdk/proto, "special signature")
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
@@ -78,7 +80,8 @@ class MadeUp(Mocks):
 class Recorder(MockMonitor):
     """Keeps each registration: type, name, parent, dependencies, inputs, and the state the provider would give."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: dict[str, str] | None) -> None:
+        self._make = provider(place)
         mocks = MadeUp()
         super().__init__(mocks)
         self.answers = mocks.answer
@@ -89,7 +92,7 @@ class Recorder(MockMonitor):
         if request.type == "pulumi:pulumi:Stack":
             return self._answer(request)
         inputs = plain(MessageToDict(request.object))
-        identity, outputs = state_of(request.type, request.name, revealed(inputs)) if request.custom else ("", {})
+        identity, outputs = self._make(request.type, request.name, revealed(inputs)) if request.custom else ("", {})
         self.recorded.append({
             "urn": self.make_urn(request.parent, request.type, request.name), "type": request.type, "name": request.name,
             "parent": request.parent, "custom": request.custom, "protect": request.protect, "dependencies": sorted(request.dependencies),
@@ -146,9 +149,9 @@ async def _drain(program: Any) -> None:
     await program()
 
 
-def record(folder: Path, stack: str, changes: dict[str, Any], target: Path) -> None:
+def record(folder: Path, stack: str, changes: dict[str, Any], target: Path, place: dict[str, str] | None) -> None:
     """Record one program; where it refuses or fails, what it said and what it had declared by then."""
-    monitor = Recorder()
+    monitor = Recorder(place)
     graph: dict[str, Any] = {"region": REGION, "resources": monitor.recorded}
     try:
         graph["outputs"] = run(folder, stack, changes, monitor)
@@ -176,7 +179,7 @@ def main() -> None:
             running.discard(os.wait()[0])
         child = os.fork()
         if child == 0:
-            record(Path(job["folder"]).resolve(), job["stack"], job["changes"], Path(job["target"]))
+            record(Path(job["folder"]).resolve(), job["stack"], job["changes"], Path(job["target"]), job.get("place"))
             os._exit(0)
         running.add(child)
     while running:

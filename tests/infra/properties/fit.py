@@ -1,7 +1,7 @@
 """Whether what the program deploys fits the code: the settings of each process both ways, and its routes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from consumidor.errors import SettingsError
 from consumidor.settings import KEYS, OPTIONAL_IN, PROCESSES, Settings
@@ -16,12 +16,12 @@ BESIDE = {
 }
 
 
-def environment_of(graph: Graph, process: str) -> dict[str, str]:
-    """What the process finds once ECS and the secrets extension have put the secrets in."""
+def environment_of(graph: Graph, process: str, outside: Mapping[str, str]) -> dict[str, str]:
+    """What the process finds once ECS and the secrets extension have put the secrets in; `outside`: texts that others keep, by ARN."""
     given = graph.environment(NAMES.get(process, process))
     texts = {name: re.sub(r"^secret(smanager)?:", "", value) if value.startswith("secret") else "" for name, value in given.items()}
     known = {one.get("arn") for one in graph.of("secretsmanager:Secret")}
-    resolved = {name: graph.secret_text(arn) if arn in known else "a secret of somebody else's" for name, arn in texts.items() if arn}
+    resolved = {name: graph.secret_text(arn) if arn in known else outside.get(arn, "") for name, arn in texts.items() if arn}
     return given | resolved | dict.fromkeys(FROM_AWS.get(process, ()), REGION)
 
 
@@ -44,6 +44,6 @@ def every_setting_can_be_read(graph: Graph) -> Iterator[str]:
         return  # the text of somebody else's secret is not known here
     for process in PROCESSES:
         try:
-            Settings.from_env(process, environment_of(graph, process))
+            Settings.from_env(process, environment_of(graph, process, {}))
         except SettingsError as error:
             yield str(error)

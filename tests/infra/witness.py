@@ -1,0 +1,111 @@
+"""Stands between a process and AWS, forwards every call, and remembers which right each one needs.
+
+So a test can hold what a process really does against what its role allows, without a real IAM.
+"""
+
+import fnmatch
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import urllib3
+
+from tests.infra.graph import Graph
+
+_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"}
+_S3 = {"PUT": "s3:PutObject", "GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject", "POST": "s3:PutObject"}
+
+
+class Right(NamedTuple):
+    """An IAM action on a resource's ARN."""
+
+    action: str
+    resource: str
+
+
+class Witness:
+    """`endpoint` is the AWS endpoint to give to the process; `rights` all that its calls needed."""
+
+    def __init__(self, behind: str, graph: Graph) -> None:
+        self.rights: set[Right] = set()
+        self._graph = graph
+        pool = urllib3.PoolManager(maxsize=40)
+        witness = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                witness._remember(self.command, self.path, self.headers, body)
+                answer = pool.request(
+                    self.command, behind + self.path, body=body, headers=dict(self.headers), redirect=False, decode_content=False
+                )
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    if name.lower() not in _HOP:
+                        self.send_header(name, value)
+                self.send_header("content-length", str(len(answer.data)))
+                self.end_headers()
+                self.wfile.write(answer.data)
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815 - the names that http.server looks for
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop forwarding."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def missing(self, role: str) -> list[Right]:
+        """The rights that were needed and that the role does not have."""
+        allowed = self._graph.may(role)
+        return sorted(
+            right for right in self.rights
+            if not any(right.action in statement.actions and any(fnmatch.fnmatchcase(right.resource, arn) for arn in statement.resources)
+                       for statement in allowed)
+        )  # fmt: skip
+
+    def _remember(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        target = headers.get("X-Amz-Target", "")
+        if target.startswith("AmazonSQS."):
+            self.rights.update(self._on_queue(target.partition(".")[2].removesuffix("Batch"), json.loads(body)["QueueUrl"]))
+        elif target.startswith("TrentService."):
+            key = json.loads(body).get("KeyId") or self._key("vault")  # Decrypt may leave it to the ciphertext
+            self.rights.add(Right(f"kms:{target.partition('.')[2]}", key))
+        else:
+            self.rights.update(self._on_bucket(method, path))
+
+    def _on_queue(self, action: str, url: str) -> Iterator[Right]:
+        (queue,) = (one for one in self._graph.of("sqs:Queue") if one.get("name") == url.rpartition("/")[2])
+        yield Right(f"sqs:{action}", queue.get("arn"))
+        if action == "SendMessage":  # docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+            yield Right("kms:GenerateDataKey", queue.get("kmsMasterKeyId"))
+        if action in {"SendMessage", "ReceiveMessage"}:
+            yield Right("kms:Decrypt", queue.get("kmsMasterKeyId"))
+
+    def _on_bucket(self, method: str, path: str) -> Iterator[Right]:
+        parts = urlsplit(path)
+        name, _, key = parts.path.lstrip("/").partition("/")
+        if not key or "list-type" in parse_qs(parts.query):
+            yield Right("s3:ListBucket", f"arn:aws:s3:::{name}")
+            return
+        yield Right(_S3[method], f"arn:aws:s3:::{name}/{key}")
+        encryption = "s3:BucketServerSideEncryptionConfiguration"
+        for one in self._graph.of(encryption):
+            if one.get("bucket") == name:
+                with_key = one.get("rules")[0]["applyServerSideEncryptionByDefault"]["kmsMasterKeyId"]
+                yield Right("kms:Decrypt" if method in {"GET", "HEAD"} else "kms:GenerateDataKey", with_key)
+
+    def _key(self, purpose: str) -> str:
+        return str(self._graph.one("kms:Key", f"keys-{purpose}").get("arn"))
