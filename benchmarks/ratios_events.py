@@ -1,19 +1,17 @@
-"""The events path in ratios: each figure beside the same work done without us, both sides interleaved in one run, medians.
+"""The events path in ratios: feed and search against the same requests without us, the Lambda's imports against the usual ones.
 
-python benchmarks/ratios_events.py [search] [imports] [feed] [exact] [size]      all of them by default, on a node of its own
+python -m benchmarks.ratios_events     each of 100,000 events twice, in random order, against once in order of time
 """
 
-import functools
 import itertools
 import json
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +20,8 @@ import msgspec
 import urllib3
 from elasticsearch import helpers
 
+from benchmarks.measure import REPETITIONS, ROOT, Figure, Took, Way, in_turns, microseconds, ratio, spread, timed
+from benchmarks.stack import Place
 from consumidor import cpf
 from consumidor.events import base_c
 from consumidor.events.feed import build_feed
@@ -37,8 +37,6 @@ from consumidor.settings import Settings
 KEY = "ab" * 32
 CPF = "46509208172"
 PERSON = cpf.pseudonym(bytes.fromhex(KEY), CPF)
-ROOT = Path(__file__).resolve().parent.parent
-REPETITIONS = 5
 
 
 @contextmanager
@@ -83,12 +81,7 @@ def request(path: str, query: str) -> dict[str, object]:
     return {"rawPath": path, "rawQueryString": query, "requestContext": {"authorizer": {"jwt": {"claims": claims}}}}
 
 
-def percentiles(seconds: list[float]) -> str:
-    cuts = statistics.quantiles(seconds, n=100)
-    return f"p50 {cuts[49] * 1000:.2f} ms, p99 {cuts[98] * 1000:.2f} ms"
-
-
-def timed(call: Callable[[], object]) -> float:
+def seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
@@ -114,39 +107,40 @@ def recorded(url: str, path: str) -> tuple[Callable[[], object], Callable[[], ob
     return lambda: handler(query, None), lambda: pool.request("POST", url + target, body=body, headers=headers).json()
 
 
-def search(url: str, rounds: int = 2_000) -> None:
-    """Handler against the same request by urllib3, in turns."""
-    for path in ("/v1/events/latest", "/v1/events"):
-        ours, raw = recorded(url, path)
-        for _ in range(300):
-            ours(), raw()
-        ratios: list[float] = []
-        all_ours: list[float] = []
-        all_raw: list[float] = []
-        for _ in range(REPETITIONS):
-            mine, bare = zip(*((timed(ours), timed(raw)) for _ in range(rounds // REPETITIONS)), strict=True)
-            ratios.append(statistics.median(mine) / statistics.median(bare))
-            all_ours += mine
-            all_raw += bare
-        print(f"search {path}: handler {percentiles(all_ours)}; raw {percentiles(all_raw)}; p50 ratio {statistics.median(ratios):.3f}")
+def search_ratio(_: Place, rounds: int = 400) -> Iterator[Figure]:
+    """The p50 of the handler over that of its own request sent by urllib3, call by call in turns."""
+    with node() as url:
+        migrate_base_c(url)
+        synthetic_events.load_events(url, random_events(10_000))
+        synthetic_events.load_events(url, list(synthetic_events.events(9, 1_999, PERSON, 2026))[:200])
+        refresh(url)
+        for name, path in (("latest-raw", "/v1/events/latest"), ("search-raw", "/v1/events")):
+            ours, raw = recorded(url, path)
+            for _ in range(rounds):
+                ours(), raw()
+            turns = [[(seconds(ours), seconds(raw)) for _ in range(rounds)] for _ in range(REPETITIONS)]
+            medians = [[statistics.median(side) for side in zip(*turn, strict=True)] for turn in turns]
+            beside = dict(zip(("handler_p50_us", "urllib3_p50_us"), _microseconds(*zip(*medians, strict=True)), strict=True))
+            yield Figure(name, spread(mine / bare for mine, bare in medians), "x", beside)
 
 
-def imports() -> None:
-    """CPU time of the packaged search Lambda's imports against the naive three: in this environment, and installed by themselves."""
+def _microseconds(*sides: Iterable[float]) -> list[float]:
+    return [round(statistics.median(side) * 1e6) for side in sides]
+
+
+def imports_ratio(_: Place) -> Iterator[Figure]:
+    """CPU time of the packaged search Lambda's imports over that of the naive three, which are installed by themselves too."""
     with tempfile.TemporaryDirectory() as scratch:
         pip = ("-m", "pip", "install", "-q", "--target", f"{scratch}/alone", "-c", str(ROOT / "constraints.txt"))
         python(str(ROOT / "infra_pulumi/lambdas.py"), "--to", scratch)
         python("-m", "zipfile", "-e", f"{scratch}/consumidor_search.zip", f"{scratch}/search")
         python(*pip, "elasticsearch", "pyjwt[crypto]", "boto3")
-        folders = {"here": next(path for path in sys.path if path.endswith("site-packages")), "alone": f"{scratch}/alone"}
-        seconds: dict[str, list[float]] = {"search": [], "here": [], "alone": []}
-        for _ in range(9):
-            seconds["search"].append(cpu("consumidor.events.search", f"{scratch}/search"))
-            for name, folder in folders.items():
-                seconds[name].append(cpu("elasticsearch, jwt, boto3", folder))
-    ours = statistics.median(seconds["search"])
-    others = ((name, statistics.median(seconds[name])) for name in folders)
-    print(f"imports: search {ours * 1000:.0f} ms; " + ", ".join(f"naive {name} {s * 1000:.0f} ms ({ours / s:.2f}x)" for name, s in others))
+        sides = {"search": ("consumidor.events.search", f"{scratch}/search"), "naive": ("elasticsearch, jwt, boto3", f"{scratch}/alone")}
+        for side in sides.values():
+            cpu(*side)  # compiles and warms the disk's cache
+        turns = [[cpu(*side) for side in sides.values()] for _ in range(9)]
+    beside = dict(zip(("search_us", "naive_us"), _microseconds(*zip(*turns, strict=True)), strict=True))
+    yield Figure("search-imports", spread(ours / naive for ours, naive in turns), "x", beside)
 
 
 def python(*arguments: str) -> str:
@@ -186,20 +180,35 @@ def bulk_all(url: str, events: list[Event]) -> None:
     client.close()
 
 
-def feed(url: str, count: int = 10_000) -> None:
-    """Events a second through the handler and by helpers.bulk, on fresh indices each time, in turns."""
+def raw_all(url: str, bodies: list[bytes]) -> None:
+    """The very bodies that the handler sends, by urllib3."""
+    pool = urllib3.PoolManager()
+    for body in bodies:
+        assert (
+            pool.request("POST", f"{url}/_bulk?require_alias=true", body=body, headers={"content-type": "application/x-ndjson"}).status
+            == 200
+        )
+
+
+def feed_ratio(_: Place, count: int = 10_000) -> Iterator[Figure]:
+    """Events a second through the handler, by one raw bulk after the other, and by helpers.bulk, each time into fresh indices."""
     events = random_events(count)
-    ways: dict[str, Callable[[str, list[Event]], None]] = {"handler": feed_all, "helpers.bulk": bulk_all}
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    feed_all(url, events)  # warms the node
-    for _ in range(REPETITIONS):
-        for name, run in ways.items():
-            empty(url)
-            started = time.perf_counter()
-            run(url, events)
-            speeds[name].append(count / (time.perf_counter() - started))
-    ratio = statistics.median(ours / theirs for ours, theirs in zip(*speeds.values(), strict=True))
-    print("feed: " + ", ".join(f"{name} {statistics.median(each):,.0f} events/s" for name, each in speeds.items()) + f"; ratio {ratio:.2f}")
+    bodies = [base_c.bulk_body(events[start : start + 1_000]) for start in range(0, count, 1_000)]
+    with node() as url:
+
+        def way(run: Callable[[], None]) -> Way:
+            def once() -> Took:
+                empty(url)
+                return timed(lambda: run() or count)
+
+            return once
+
+        took = in_turns({
+            "handler": way(lambda: feed_all(url, events)), "bulk": way(lambda: raw_all(url, bodies)), "helpers": way(lambda: bulk_all(url, events)),
+        })  # fmt: skip
+    beside = {f"{name}_events_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
+    yield Figure("feed-bulk", ratio(took["bulk"], took["handler"]), "x", beside)
+    yield Figure("feed-helpers", ratio(took["helpers"], took["handler"]), "x", beside)
 
 
 def state(url: str) -> dict[str, list[tuple[str, str]]]:
@@ -223,47 +232,13 @@ def exact(url: str, count: int = 100_000) -> None:
     twice = once * 2
     random.Random(2).shuffle(twice)
     empty(url)
-    seconds = timed(lambda: feed_all(url, twice))
+    took = seconds(lambda: feed_all(url, twice))
     got = state(url)
     sizes = ", ".join(f"{len(documents):,} in {index}" for index, documents in got.items())
-    print(f"exact: {len(twice):,} deliveries in {seconds:.1f} s leave {sizes}; the same as once in order: {got == wanted}")
+    print(f"exact: {len(twice):,} deliveries in {took:.1f} s leave {sizes}; the same as once in order: {got == wanted}")
     assert got == wanted
 
 
-def size(url: str, sizes: tuple[int, ...] = (10_000, 1_000_000)) -> None:
-    """p50 of latest and of a page at both sizes."""
-    empty(url)
-    filled, source = 0, (event for index in itertools.count(3) for event in synthetic_events.events(9, index, f"{index:032x}", 2026))
-    synthetic_events.load_events(url, list(synthetic_events.events(9, 1_999, PERSON, 2026))[:200])
-    medians: dict[str, list[float]] = {"/v1/events/latest": [], "/v1/events": []}
-    handler = build_search(settings("search", url))
-    for wanted in sizes:
-        filled += synthetic_events.load_events(url, itertools.islice(source, wanted - filled))
-        refresh(url)
-        time.sleep(5)  # what merges are still under way
-        for path, found in medians.items():
-            asked = request(path, f"cpf={CPF}")
-            found.append(statistics.median([timed(functools.partial(handler, asked, None)) for _ in range(1_500)][300:]))
-    for path, found in medians.items():
-        at = ", ".join(f"p50 {seconds * 1000:.2f} ms at {count:,} events" for count, seconds in zip(sizes, found, strict=True))
-        print(f"size {path}: {at}; ratio {found[-1] / found[0]:.2f}")
-
-
-def main(chosen: list[str]) -> None:
-    print(f"# {platform.platform()}, Python {platform.python_version()}, Elasticsearch on the same machine")
-    if "imports" in chosen:
-        imports()
-    with node() as url:
-        migrate_base_c(url)
-        if "search" in chosen:
-            synthetic_events.load_events(url, random_events(10_000))
-            synthetic_events.load_events(url, list(synthetic_events.events(9, 1_999, PERSON, 2026))[:200])
-            refresh(url)
-            search(url)
-        for run in (feed, exact, size):
-            if run.__name__ in chosen:
-                run(url)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["imports", "search", "feed", "exact", "size"])
+    with node() as own:
+        exact(own)

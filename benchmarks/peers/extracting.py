@@ -1,0 +1,75 @@
+"""One extraction of Base B in a process of its own: `python -m benchmarks.peers.extracting ours|pandas|one-worker|two-workers URI FOLDER`.
+
+The peer is what one writes first: a cursor, a row of plain values for each document, a DataFrame, one Parquet file. It holds the same
+columns. Prints seconds, CPU seconds, rows, and peak memory over what the process held once all was imported.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pymongo import MongoClient
+
+from consumidor.score.extraction import extract
+from consumidor.score.records import ASSET_KINDS
+
+
+def by_pandas(uri: str, folder: str) -> int:
+    """Rows of a Parquet file made by way of a DataFrame."""
+    with MongoClient(uri) as client:
+        frame = pd.DataFrame([_row(document) for document in client.get_default_database()["scoredata"].find()])
+    frame.to_parquet(Path(folder) / "people.parquet", compression="zstd", index=False)
+    return len(frame)
+
+
+def _row(document: dict[str, Any]) -> dict[str, Any]:
+    row = {"person": document["_id"], "birth_date": document.get("birth_date")}
+    assets = document.get("assets")
+    for kind in ASSET_KINDS:
+        cents = None if assets is None else [asset["value_cents"] for asset in assets if asset["kind"] == kind]
+        row[f"{kind}_count"] = None if cents is None else len(cents)
+        row[f"{kind}_cents"] = None if cents is None else sum(cents)
+    for part in ("address", "income"):
+        row |= {f"{part}_{name}": value for name, value in document.get(part, {}).items()}
+    return row
+
+
+def by_cluster(uri: str, folder: str, workers: int) -> tuple[float, int]:
+    """Seconds and rows on a Dask cluster of so many processes, one thread each; its start does not count."""
+    from distributed import LocalCluster  # noqa: PLC0415 - only here
+
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+        cluster.wait_for_workers(workers, timeout=60)
+        extract(uri, f"{folder}/warm", cluster.scheduler_address, progress=_silent, filters={"address.state": "none"})  # imports
+        started = time.perf_counter()
+        rows = extract(uri, f"{folder}/out", cluster.scheduler_address, progress=_silent)["rows"]
+        return time.perf_counter() - started, rows
+
+
+def _silent(_: int, __: int) -> None:
+    pass
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(mode: str, uri: str, folder: str) -> None:
+    base, cpu, started = _peak_mib(), time.process_time(), time.perf_counter()
+    wall = 0.0
+    if mode == "pandas":
+        rows = by_pandas(uri, folder)
+    elif mode == "ours":
+        rows = extract(uri, f"{folder}/out", progress=_silent)["rows"]
+    else:
+        wall, rows = by_cluster(uri, folder, 1 if mode == "one-worker" else 2)
+    took = {"wall": wall or time.perf_counter() - started, "cpu": time.process_time() - cpu, "rows": rows, "peak_mib": _peak_mib() - base}
+    print(json.dumps(took))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
