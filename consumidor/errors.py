@@ -15,7 +15,7 @@
     │   ├── UnknownVersion              written by a version this code does not know
     │   ├── ForgedMessage               not signed by the people API
     │   ├── UntrustedSender             a bureau_inquiry from a sender that is not one of ours
-    │   ├── ExpiredMessage              past its own deadline
+    │   ├── ExpiredMessage              past its own deadline, or its request id is
     │   └── ConflictingMessage          its request id is known with another client, person or purpose
     ├── SettingsError                   wrong or missing settings, all of them in one message
     └── CommandError                    a command that cannot do what it was asked; one line, exit status 1
@@ -145,9 +145,9 @@ class UntrustedSender(MessageRefused):
 
 
 class ExpiredMessage(MessageRefused):
-    """The request's own deadline has passed."""
+    """The request's own deadline has passed, or that of the first request with its id."""
 
-    title = "Request expired before it could be answered"
+    title = "Request past its deadline"
 
 
 class ConflictingMessage(MessageRefused):

@@ -2,10 +2,12 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from consumidor.people.audit import GENESIS, Head, Link
 from consumidor.people.store import Outcome, PeopleRequest
+
+ANSWERED_FOR = dt.timedelta(hours=13)
 
 
 class Row(NamedTuple):
@@ -40,6 +42,10 @@ class FakePeopleStore:
     def close(self) -> None:
         """Nothing to close."""
 
+    def age(self, hours: float) -> None:
+        """Let all that is logged be so much older."""
+        self.links = [link._replace(at=link.at - int(hours * 3_600_000_000)) for link in self.links]
+
     def _log(self, asked: PeopleRequest, now: int) -> None:
         head = self._heads.get(asked.client, Head(asked.client, 0, GENESIS))
         link = Link(asked.client, asked.request_id, asked.person, asked.purpose, now, head.position + 1, head.hash, b"")
@@ -50,10 +56,11 @@ class FakePeopleStore:
     def _outcome(self, asked: PeopleRequest) -> Outcome:
         logged = next(link for link in self.links if link.request_id == asked.request_id)
         head = self._heads.get(asked.client, Head(asked.client, 0, GENESIS))
-        same = (logged.client, logged.person, logged.purpose) == (asked.client, asked.person, asked.purpose)
-        known = self.people.get(asked.person) if same else None
         at = dt.datetime.fromtimestamp(logged.at / 1_000_000, dt.UTC)
-        return Outcome(
-            asked.request_id, "conflict" if not same else "found" if known else "not_found", at,
-            *(known or Row(b"", "", b"", "", 0)), asked.client, head.position, head.hash,
-        )  # fmt: skip
+        known: Row | None = None
+        outcome: Literal["found", "not_found", "conflict", "expired"] = "conflict"
+        if (logged.client, logged.person, logged.purpose) == (asked.client, asked.person, asked.purpose):
+            fresh = at > dt.datetime.now(dt.UTC) - ANSWERED_FOR
+            known = self.people.get(asked.person) if fresh else None
+            outcome = "expired" if not fresh else "found" if known else "not_found"
+        return Outcome(asked.request_id, outcome, at, *(known or Row(b"", "", b"", "", 0)), asked.client, head.position, head.hash)

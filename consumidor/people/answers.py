@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prometheus_client import Counter
 
 from consumidor.cpf import punctuate
-from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown
+from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown, ExpiredMessage
 from consumidor.events.model import Event, inquiry_event
 from consumidor.people.model import MESSAGE_VERSION, ReportLocation, Response, ResponseError
 from consumidor.people.request_token import Request
@@ -50,13 +50,15 @@ class Answerer:
 
         Raises:
             ConflictingMessage: the id is another request's: nobody is answered.
+            ExpiredMessage: the id was first answered too long ago: the client is told that it failed.
             SealBroken: the record was altered: the client is told that it failed.
             DependencyDown: KMS or S3.
         """
         client, request_id, person, purpose, _ = asked.request
         if outcome.outcome == "conflict":
             raise ConflictingMessage("this request id is in the log with another client, person or purpose")
-        assert outcome.at is not None
+        if outcome.outcome == "expired":
+            raise ExpiredMessage("this request id was logged more than 13 hours ago")
         event = inquiry_event(request_id, person, client, outcome.at, {"path": "people", "purpose": purpose})
         if outcome.outcome == "not_found":
             response = _outgoing(Response(MESSAGE_VERSION, request_id, "not_found"), asked.message)
@@ -74,10 +76,6 @@ class Answerer:
 
     def _report(self, person: str, outcome: Outcome) -> bytes:
         """A `model.Report` as JSON; the debts are JSON already, as the database made them."""
-        assert outcome.key_id is not None
-        assert outcome.wrapped_key is not None
-        assert outcome.sealed is not None
-        assert outcome.debts is not None
         identity = self._vault.unseal(person, outcome.key_id, outcome.wrapped_key, outcome.sealed)
         return msgspec.json.encode({
             "cpf": punctuate(identity.cpf), "name": identity.name, "address": identity.address,

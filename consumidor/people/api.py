@@ -117,7 +117,7 @@ class PeopleApi:
     def part(self) -> web.Part:
         """The API as a part of an application."""
         refusals = (400, 401, 403, 413, 422, 429, 503)
-        key = {"Idempotency-Key": "1 to 255 printable characters; the same key and body give the same request ids"}
+        key = {"Idempotency-Key": "1 to 255 printable characters; the same key and body give the same request ids, answered for 12 hours"}
         outcomes: dict[int, Any] = {200: Outcomes}
         operations = [
             web.Operation("POST", "/v1/people/requests", self.submit, SCOPE, "Ask about one person, or up to 100",

@@ -1,4 +1,4 @@
-"""Brings Base A to this version: numbered migrations, each applied once, and the worker's role with its one right.
+"""Brings Base A to this version: numbered migrations, each applied once, and the worker's role with its two functions.
 
 Run by the role of BASE_A_OWNER_DSN, which needs no more than RDS's master has (NOSUPERUSER CREATEROLE, owner of the database). All of it
 is one transaction under an advisory lock: two runs at once are safe, and a failed one leaves nothing.
@@ -81,7 +81,7 @@ def _apply(connection: psycopg.Connection, migrations: list[Migration]) -> list[
 
 
 def _set_up_worker(connection: psycopg.Connection, worker_dsn: str) -> None:
-    """A role that may connect and execute `inquire`, no more. Its password goes to the server as a SCRAM verifier."""
+    """A role that may connect, log inquiries and have them answered, no more. Its password goes to the server as a SCRAM verifier."""
     login = conninfo_to_dict(worker_dsn)
     name, password = str(login.get("user") or ""), str(login.get("password") or "")
     if not name or not password or name == connection.info.user:
@@ -93,7 +93,7 @@ def _set_up_worker(connection: psycopg.Connection, worker_dsn: str) -> None:
         "alter role {role} login password {verifier}",
         "grant connect on database {database} to {role}",
         "grant usage on schema public to {role}",
-        "grant execute on function inquire to {role}",
+        "grant execute on function log_inquiries, answer_inquiries to {role}",
     ):
         connection.execute(sql.SQL(statement).format(
             role=sql.Identifier(name), verifier=sql.Literal(verifier), database=sql.Identifier(connection.info.dbname)

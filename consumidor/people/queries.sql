@@ -18,8 +18,11 @@ insert into schema_migration (number, name, checksum) values (%s, %s, %s);
 -- name: role_exists
 select exists (select from pg_roles where rolname = %s);
 
--- name: inquire
-select * from inquire(%b::text[], %b::text[], %b::text[], %b::text[]);
+-- name: log_inquiries
+select * from log_inquiries(%b::text[], %b::text[], %b::text[], %b::text[]);
+
+-- name: answer_inquiries
+select * from answer_inquiries(%b::text[], %b::text[], %b::text[], %b::text[]);
 
 -- name: lock_data_keys
 lock table data_key in share row exclusive mode;

@@ -1,8 +1,8 @@
-"""Base A as the worker sees it: one function, which logs a batch of inquiries and answers it, in one round trip."""
+"""Base A as the worker sees it: two functions, of which one logs a batch of inquiries and the other answers what is logged."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import psycopg
 from psycopg_pool import ConnectionPool
@@ -14,6 +14,7 @@ from consumidor.people.queries import QUERIES
 _TCP = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 _POOL_TIMEOUT = 3.0  # seconds to wait for a connection
 _RECONNECT_TIMEOUT = 2.0  # seconds before the pool gives an attempt up; the next caller starts a new one, with no back-off left over
+Columns = tuple[list[str], list[str], list[str], list[str]]  # request ids, clients, persons, purposes
 
 
 class PeopleRequest(Protocol):
@@ -37,14 +38,14 @@ class PeopleRequest(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What became of one request, in the columns of the function `inquire`.
+    """What became of one request: the columns of the function `answer_inquiries`, then those of `log_inquiries`.
 
-    `at` is when the request was first logged. `sealed`, `key_id`, `wrapped_key` and `debts` (JSON text, the contract's fields) are
-    empty unless found. `position` and `hash` are the head of the client's chain after this batch.
+    `at` is when the request was first logged; after 13 hours it is `expired`. `sealed`, `key_id`, `wrapped_key` and `debts` (JSON text,
+    the contract's fields) are empty unless found. `position` and `hash` are the head of the client's chain after this batch.
     """
 
     request_id: str
-    outcome: Literal["found", "not_found", "conflict"]
+    outcome: Literal["found", "not_found", "conflict", "expired"]
     at: datetime
     sealed: bytes
     key_id: str
@@ -66,7 +67,7 @@ class PeopleStore:
     def connect(cls, dsn: str, threads: int, statement_seconds: float = 5.0) -> "PeopleStore":
         """A store with a connection for each thread; does not wait for the server to be there.
 
-        `statement_seconds` bounds a batch on the server, waiting for the chains' locks included.
+        `statement_seconds` bounds each of a batch's two calls on the server, waiting for the chains' locks included.
         """
         options = f"-c statement_timeout={int(statement_seconds * 1000)} -c timezone=UTC -c default_transaction_isolation=read\\ committed"
         pool = ConnectionPool(
@@ -76,20 +77,20 @@ class PeopleStore:
         return cls(pool)
 
     def inquire(self, batch: Sequence[PeopleRequest]) -> list[Outcome]:
-        """Log a batch and answer it, one outcome a request, in order. Asking again is safe: a request is logged once.
+        """Log a batch, commit, and answer it, one outcome a request, in order. Asking again is safe: a request is logged once.
 
         Raises:
-            DependencyDown: Base A is down, too slow, or broke a deadlock; nothing of the batch counts as answered.
+            DependencyDown: Base A is down, too slow, or broke a deadlock; nothing of the batch counts as answered, it may be logged.
         """
         columns = ([asked.request_id for asked in batch], [asked.client for asked in batch],
                    [asked.person for asked in batch], [asked.purpose for asked in batch])  # fmt: skip
         try:
             with self._pool.connection() as connection:
-                rows = connection.execute(QUERIES["inquire"], columns, prepare=True, binary=True).fetchall()
+                heads, answers = _log_then_answer(connection, columns)
         except psycopg.OperationalError as error:  # a time-out of the pool is one too
             self._pool.check()
             raise DependencyDown("base_a") from error
-        return [Outcome(*row) for row in rows]
+        return [Outcome(*answer, *heads[asked.client]) for asked, answer in zip(batch, answers, strict=True)]
 
     def ping(self) -> None:
         """Raises DependencyDown where Base A does not answer."""
@@ -102,3 +103,16 @@ class PeopleStore:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close()
+
+
+def _log_then_answer(connection: psycopg.Connection, columns: Columns) -> tuple[dict[str, tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Heads (client, position, hash) by client, and answers. One round trip: the pipeline carries the commit between the two calls.
+
+    `Pipeline.sync` would commit too, but it waits for all results before it returns. A failure skips what comes after it.
+    """
+    with connection.pipeline():
+        connection.execute("begin")
+        logged = connection.execute(QUERIES["log_inquiries"], columns, prepare=True, binary=True)
+        connection.execute("commit")
+        answered = connection.execute(QUERIES["answer_inquiries"], columns, prepare=True, binary=True)
+    return {head[0]: head for head in logged}, answered.fetchall()

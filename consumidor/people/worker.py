@@ -1,6 +1,6 @@
 """The people worker: request queue -> Base A -> response queue, in batches, at least once and with one visible effect.
 
-A round is: receive (several times while the queue is full), verify, one SQL call that logs and answers, S3 for what is too big, the
+A round is: receive (several times while the queue is full), verify, log and answer in one round trip, S3 for what is too big, the
 responses, the inquiry events, delete. In that order, so that a crash anywhere repeats and never loses. An error knows what becomes
 of it: retryable ones come back after a while, final ones are dead letters at once.
 """
@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from consumidor import aws, queues, telemetry, web
-from consumidor.errors import ConflictingMessage, DependencyDown, SealBroken
+from consumidor.errors import ConflictingMessage, DependencyDown, ExpiredMessage, SealBroken
 from consumidor.events import producer
 from consumidor.people import audit
 from consumidor.people.answers import Answer, Answerer, Asked, failure, traced
@@ -155,7 +155,7 @@ class Worker:
                 answers.append(self._answers.answer(one, outcome))
             except ConflictingMessage as error:
                 refused.append((one.message, RefusedRequest(error)))
-            except SealBroken as error:
+            except (ExpiredMessage, SealBroken) as error:
                 refused.append((one.message, RefusedRequest(error, one.request.client, one.request.request_id)))
             except DependencyDown as error:
                 self._back_off([one.message])

@@ -40,7 +40,7 @@ class Log(NamedTuple):
 
 @pytest.fixture
 def log(base_a: BaseA) -> Log:
-    """Five batches, logged by the worker's function."""
+    """Five batches, logged as the worker does."""
     store = PeopleStore.connect(base_a.worker_dsn, threads=1)
     heads: list[Head] = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Migrations as RDS's master role runs them, and what the worker's role can do afterwards: one thing."""
+"""Migrations as RDS's master role runs them, and what the worker's role can do afterwards: log inquiries and have them answered."""
 
 import threading
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_a_second_run_changes_nothing(base_a: BaseA) -> None:
     """Running again applies nothing, and the worker still gets in."""
     assert run(base_a) == []
     with base_a.as_worker() as worker:
-        assert worker.execute("select * from inquire('{}', '{}', '{}', '{}')").fetchall() == []
+        assert worker.execute("select * from answer_inquiries('{}', '{}', '{}', '{}')").fetchall() == []
 
 
 def test_two_runs_at_once_apply_each_migration_once(empty_base_a: BaseA) -> None:
@@ -136,6 +136,18 @@ def test_the_list_of_tables_is_whole(base_a: BaseA) -> None:
     assert {name for (name,) in names} == set(TABLES)
 
 
+def executable(owner: psycopg.Connection, role: str) -> set[str]:
+    """The functions of ours that a role may execute."""
+    query = "select proname from pg_proc where pronamespace = 'public'::regnamespace and has_function_privilege(%s, oid, 'execute')"
+    return {name for (name,) in owner.execute(query, (role,))}
+
+
+def test_the_worker_may_execute_two_functions(base_a: BaseA, worker: psycopg.Connection) -> None:
+    """To log inquiries, and to have them answered; no other."""
+    with base_a.as_owner() as owner:
+        assert executable(owner, worker.info.user) == {"log_inquiries", "answer_inquiries"}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -146,8 +158,8 @@ def test_the_list_of_tables_is_whole(base_a: BaseA) -> None:
         "create schema mine",
         "create function public.sha256(bytea) returns bytea language sql return $1",
         "create function pg_temp.now() returns timestamptz language sql return '2000-01-01'",
-        "create or replace function inquire(text[], text[], text[], text[]) returns int language sql return 1",
-        "alter function inquire security invoker",
+        "create or replace function log_inquiries(text[], text[], text[], text[]) returns int language sql return 1",
+        "alter function answer_inquiries security invoker",
         "select link_hash('', 'a', 'b', 'c', 'd', now(), 1)",
         "set role base_a_owner",
         "set role base_a_master",
@@ -161,15 +173,17 @@ def test_the_list_of_tables_is_whole(base_a: BaseA) -> None:
     ],
 )
 def test_the_worker_is_refused_every_other_way(worker: psycopg.Connection, statement: str) -> None:
-    """No writing to the log but through the function, no shadowing, no becoming another, no way to the server's files."""
+    """No writing to the log but through its function, no shadowing, no becoming another, no way to the server's files."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         worker.execute(statement)
 
 
 def test_a_hostile_search_path_changes_nothing(worker: psycopg.Connection) -> None:
-    """The function looks names up in its own path, whatever the session's."""
+    """The functions look names up in their own path, whatever the session's."""
     worker.execute("set search_path = pg_temp, nowhere")
-    answered = worker.execute("select outcome from public.inquire('{r}', '{acme}', array[repeat('a', 32)], '{own}')").fetchone()
+    one = "'{r}', '{acme}', array[repeat('a', 32)], '{own}'"
+    worker.execute(f"select public.log_inquiries({one})")
+    answered = worker.execute(f"select outcome from public.answer_inquiries({one})").fetchone()
     assert answered == ("not_found",)
 
 
@@ -191,9 +205,6 @@ def test_a_role_of_someone_else_may_not_even_connect(base_a: BaseA) -> None:
         try:
             with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
                 psycopg.connect(make_conninfo(base_a.owner_dsn, user="stranger", password="stranger"))
-            executes = owner.execute(
-                "select has_function_privilege('stranger', 'inquire(text[], text[], text[], text[])', 'execute')"
-            ).fetchone()
-            assert executes == (False,)
+            assert executable(owner, "stranger") == set()
         finally:
             owner.execute("drop role stranger")

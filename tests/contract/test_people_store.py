@@ -1,4 +1,4 @@
-"""`inquire`: the real function in PostgreSQL, and the double that other tests use, held to the same sentences."""
+"""`inquire`: the real functions in PostgreSQL, and the double that other tests use, held to the same sentences."""
 
 import json
 import threading
@@ -11,6 +11,7 @@ import pytest
 
 from consumidor.errors import DependencyDown
 from consumidor.people.audit import Head, Link, compare, verify
+from consumidor.people.request_token import LEEWAY, LIFE
 from consumidor.people.store import Outcome, PeopleStore
 from tests.doubles import FakePeopleStore, Row
 from tests.servers.postgres import BaseA
@@ -34,10 +35,11 @@ class Asked(NamedTuple):
 
 
 class World(NamedTuple):
-    """A store with Ana (three debts) and Rui (none) in it, and a way to read its log as the owner."""
+    """A store with Ana (three debts) and Rui (none) in it, and ways to read its log as the owner and to make it hours older."""
 
     store: PeopleStore | FakePeopleStore
     links: Callable[[], list[Link]]
+    age: Callable[[float], None]
 
     def ask(self, *batch: Asked) -> list[Outcome]:
         """One batch."""
@@ -46,14 +48,14 @@ class World(NamedTuple):
 
 @pytest.fixture
 def real(base_a: BaseA) -> Iterator[World]:
-    """The function in PostgreSQL, over a pool of eight connections."""
+    """The functions in PostgreSQL, over a pool of eight connections."""
     with base_a.as_owner() as owner:
         owner.execute("insert into data_key values (%s, %s)", (KEY_ID, b"wrapped"))
         owner.execute("insert into person values (%s, %s, 'sealed ana'), (%s, %s, 'sealed rui')", (ANA, KEY_ID, RUI, KEY_ID))
         rows = [(ANA, number, *debt.values()) for number, debt in enumerate(DEBTS)]
         owner.cursor().executemany("insert into debt values (%s, %s, %s, %s, %s, %s)", rows)
     store = PeopleStore.connect(base_a.worker_dsn, threads=8)
-    yield World(store, lambda: read_links(base_a))
+    yield World(store, lambda: read_links(base_a), lambda hours: age(base_a, hours))
     store.close()
 
 
@@ -65,6 +67,12 @@ def read_links(base_a: BaseA) -> list[Link]:
             " from inquiry_log order by client, position"
         )
         return [Link(*row) for row in rows]
+
+
+def age(base_a: BaseA, hours: float) -> None:
+    """Let all that is logged be so much older."""
+    with base_a.as_owner() as owner:
+        owner.execute("update inquiry_log set at = at - make_interval(secs => %s)", (hours * 3600,))
 
 
 @pytest.fixture(params=["double", "real"])
@@ -79,7 +87,7 @@ def double() -> World:
     compact = json.dumps(DEBTS, ensure_ascii=False, separators=(",", ":"))
     known = {ANA: Row(b"sealed ana", KEY_ID, b"wrapped", compact, 13000), RUI: Row(b"sealed rui", KEY_ID, b"wrapped", "[]", 0)}
     store = FakePeopleStore(known)
-    return World(store, lambda: sorted(store.links, key=lambda link: (link.client, link.position)))
+    return World(store, lambda: sorted(store.links, key=lambda link: (link.client, link.position)), store.age)
 
 
 def new(client: str = "acme", person: str = ANA, purpose: str = "credit") -> Asked:
@@ -138,6 +146,27 @@ def test_a_request_twice_in_one_batch_is_logged_once(world: World) -> None:
     outcomes = world.ask(asked, new(), asked)
     assert [outcome.outcome for outcome in outcomes] == ["found"] * 3
     assert len(world.links()) == 2
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(12.9, ["found", "not_found"]), (13.1, ["expired", "expired"])])
+def test_a_request_is_answered_for_thirteen_hours(world: World, hours: float, expected: list[str]) -> None:
+    """Long enough for any message that may still be redelivered, but a row in the log does not open a person for ever."""
+    assert LIFE + 2 * LEEWAY < 12.9 * 3600
+    batch = [new(), new(person=NOBODY)]
+    world.ask(*batch)
+    world.age(hours)
+    outcomes = world.ask(*batch)
+    assert [outcome.outcome for outcome in outcomes] == expected
+    assert [bool(outcome.sealed or outcome.wrapped_key or outcome.debts) for outcome in outcomes] == [expected[0] == "found", False]
+    assert len(world.links()) == 2
+
+
+def test_a_conflict_stays_one_however_old(world: World) -> None:
+    """Another's request under an old id is dead-lettered without an answer, as under a new one."""
+    asked = new()
+    world.ask(asked)
+    world.age(13.1)
+    assert world.ask(asked._replace(person=RUI))[0].outcome == "conflict"
 
 
 @pytest.mark.parametrize("other", [{"client": "globex"}, {"person": RUI}, {"purpose": "rental"}], ids=lambda other: next(iter(other)))

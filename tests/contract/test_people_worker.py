@@ -240,6 +240,19 @@ def test_a_conflict_answers_nobody(cloud: Cloud, worker: Worker) -> None:
     assert responses(cloud) + responses(cloud, "globex") == []
 
 
+def test_an_id_of_yesterday_is_told_that_it_expired(cloud: Cloud, store: KnownPeople, worker: Worker) -> None:
+    """A new message under an id logged long ago (an old idempotency key) gets `failed`, and a dead letter says why."""
+    one = str(uuid.uuid4())
+    ask(cloud, request(KNOWN, request_id=one))
+    worker.round(worker.gather())
+    store.age(hours=24)
+    ask(cloud, request(KNOWN, request_id=one))
+    worker.round(worker.gather())
+    assert [(answer["request_id"], answer["status"]) for answer in responses(cloud)] == [(one, "found"), (one, "failed")]
+    assert [letter.attributes["reason"] for letter in cloud.take("dlq")] == ["ExpiredMessage"]
+    assert waiting(cloud) == 0
+
+
 class Failing:
     """An AWS client whose named calls fail while `broken`."""
 

@@ -66,7 +66,7 @@ create table inquiry_log (
     hash bytea not null check (octet_length(hash) = 32),
     unique (client, position)
 );
-comment on table inquiry_log is 'Every inquiry once, in one hash chain a client; written by inquire() alone.';
+comment on table inquiry_log is 'Every inquiry once, in one hash chain a client; written by log_inquiries() alone.';
 
 -- One link: SHA-256 of the previous hash and the row's fields, one a line (no field can hold a line break, see the checks above).
 -- The time goes in as epoch microseconds: a timestamp's text depends on the session. `audit.py` computes the same in Python.
@@ -77,16 +77,14 @@ return sha256(previous_hash || convert_to(
     client || E'\n' || request_id || E'\n' || person || E'\n' || purpose || E'\n'
     || (extract(epoch from at) * 1000000)::bigint || E'\n' || pos, 'UTF8'));
 
--- Reading people and auditing it are one act, in one transaction: log the batch, then answer it.
--- Takes one array a field; answers one row a request, in the order asked. A request seen before is logged once and answered again;
--- one seen before with another client, person or purpose is a `conflict` and gets no data. `at` is when it was first logged, so that
--- a repeat makes the same inquiry event.
+-- Nobody reads a person without a row in the log that stays. Hence two functions: the first logs a batch, the second answers what is
+-- committed. One function that did both could be called, read and rolled back.
 -- The planner settings hold because plans are kept for a session's life and may be made while the tables are still tiny.
-create function inquire(request_ids text[], clients text[], persons text[], purposes text[])
-returns table (
-    request_id text, outcome text, at timestamptz, sealed bytea, key_id text, wrapped bytea, debts text, total_open_cents bigint,
-    client text, head_position bigint, head_hash bytea
-)
+
+-- Logs a batch, given as one array a field, and returns the new head of each client's chain. A request id that is in the log already,
+-- whosever it is, is not logged again.
+create function log_inquiries(request_ids text[], clients text[], persons text[], purposes text[])
+returns table (client text, head_position bigint, head_hash bytea)
 language plpgsql volatile security definer
 set search_path = pg_catalog, public, pg_temp
 set enable_seqscan = off
@@ -133,16 +131,47 @@ begin
     from unnest(names, positions, hashes) as last (client, position, hash)
     where head.client = last.client and head.position <> last.position;
 
+    return query select * from unnest(names, positions, hashes);
+end
+$$;
+
+-- Answers a batch that is in the log, one row a request, in the order asked. `at` is when the request was first logged, so that a repeat
+-- makes the same inquiry event. One logged with another client, person or purpose is a `conflict`, one logged over 13 hours ago is
+-- `expired`, and neither gets data: a row in the log opens a person for as long as its request may wait (12 hours) and an hour to spare,
+-- not for ever. That is by the clock, since a transaction's own time stands still for as long as it is kept open.
+create function answer_inquiries(request_ids text[], clients text[], persons text[], purposes text[])
+returns table (
+    request_id text, outcome text, at timestamptz, sealed bytea, key_id text, wrapped bytea, debts text, total_open_cents bigint
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, public, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    oldest constant timestamptz := clock_timestamp() - interval '13 hours';
+    answered bigint;
+begin
+    -- Only what this very transaction wrote could be seen here and still be rolled back, by savepoint or whole.
+    if pg_current_xact_id_if_assigned() is not null then
+        raise exception 'this transaction has written: inquiries are answered after they are committed' using errcode = 'active_sql_transaction';
+    end if;
+
     return query
     select asked.request_id,
-        case when logged.request_id is null then 'conflict' when known.person is null then 'not_found' else 'found' end,
-        coalesce(logged.at, now_at), coalesce(known.sealed, ''), coalesce(known.key_id::text, ''), coalesce(key.wrapped, ''),
-        coalesce(owed.debts, ''), coalesce(owed.total_open_cents, 0),
-        asked.client, positions[array_position(names, asked.client)], hashes[array_position(names, asked.client)]
+        case when known.person is not null then 'found' when not matching.fully then 'conflict'
+            when logged.at > oldest then 'not_found' else 'expired' end,
+        logged.at, coalesce(known.sealed, ''), coalesce(known.key_id::text, ''), coalesce(key.wrapped, ''),
+        coalesce(owed.debts, ''), coalesce(owed.total_open_cents, 0)
     from unnest(request_ids, clients, persons, purposes) with ordinality as asked (request_id, client, person, purpose, number)
-    left join inquiry_log as logged on logged.request_id = asked.request_id
-        and logged.client = asked.client and logged.person = asked.person and logged.purpose = asked.purpose
-    left join person as known on known.person = logged.person
+    join inquiry_log as logged on logged.request_id = asked.request_id
+    cross join lateral (
+        select (logged.client, logged.person, logged.purpose) is not distinct from (asked.client, asked.person, asked.purpose) as fully
+    ) as matching
+    left join person as known on known.person = logged.person and matching.fully and logged.at > oldest
     left join data_key as key on key.key_id = known.key_id
     left join lateral (
         select '[' || coalesce(string_agg(row_to_json(line)::text, ',' order by debt.number), '') || ']' as debts,
@@ -152,8 +181,18 @@ begin
         where debt.person = known.person
     ) as owed on known.person is not null
     order by asked.number;
+
+    get diagnostics answered = row_count;
+    if answered <> cardinality(request_ids) then
+        raise exception 'not every request is in the log: inquiries are answered after they are committed'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    -- What a session commits with synchronous_commit off is seen before it is on disk, and a crash in that second would lose it.
+    if pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() then
+        perform pg_logical_emit_message(false, 'answer_inquiries', '', true);
+    end if;
 end
 $$;
-revoke execute on function inquire, link_hash from public;
+revoke execute on function log_inquiries, answer_inquiries, link_hash from public;
 
 reset role;
