@@ -27,7 +27,20 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 lambdas: $(VENV)/.local
-	$(BIN)/python infra_pulumi/lambdas.py $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
+	$(BIN)/python infra_pulumi/lambdas.py $(if $(ARCH),--arch $(ARCH))
+
+# Needs Docker and a login to the stack's repository; prints how the stack is told of what was pushed (infra_pulumi/README.md).
+TAG ?= $(shell git rev-parse --short=12 HEAD)
+image:
+	@test -n "$(REPOSITORY)" || { echo 'make image REPOSITORY="$$(pulumi -C infra_pulumi stack output repository)"'; exit 2; }
+	@mkdir -p build
+	@for target in service extraction; do \
+	  docker buildx build --platform linux/arm64 --provenance=false --target $$target --tag $(REPOSITORY):$$target-$(TAG) \
+	    --metadata-file build/$$target.json --push . || exit 1; \
+	done
+	@$(PYTHON) -c 'import json; digest = lambda target: json.load(open(f"build/{target}.json"))["containerimage.digest"]; \
+	  print("pulumi -C infra_pulumi config set imageDigest", digest("service")); \
+	  print("pulumi -C infra_pulumi config set extractionImageDigest", digest("extraction"))'
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

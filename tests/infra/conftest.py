@@ -1,13 +1,16 @@
 """The recorded graphs: every environment, with bases of somebody else's, and with deliberate faults; all in one go, once a session."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from tests.infra.graph import Graph
-from tests.infra.mutations import mutate, runs
+from tests.infra.mutations import PROGRAM, mutate, runs
 from tests.infra.recording import Job, record_all
+
+sys.path.append(str(PROGRAM))  # its pure modules are imported by their bare names, as they import each other
 
 ENVIRONMENTS = ("dev", "tst", "prd")
 _SECRET = "arn:aws:secretsmanager:sa-east-1:123456789012:secret:elsewhere"

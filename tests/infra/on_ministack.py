@@ -163,7 +163,7 @@ class Provider:
         self._aws["cognito-idp"].create_user_pool_domain(Domain=inputs["domain"], UserPoolId=inputs["userPoolId"])
         return inputs["domain"], {}
 
-    def _function(self, name: str, inputs: dict[str, Any]) -> Made:
+    def _function(self, _: str, inputs: dict[str, Any]) -> Made:
         zipped = Path(self._place.zips) / Path(inputs["code"]["archive"]["path"]).name
         settings = {key: self._resolved(value) for key, value in inputs["environment"]["variables"].items()}
         created = self._aws["lambda"].create_function(

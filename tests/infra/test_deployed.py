@@ -41,9 +41,9 @@ def owner_dsn(postgres_server: Postgres) -> Iterator[str]:
     """An empty database, as its owner."""
     name = f"deployed_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server.owner_dsn, autocommit=True) as connection:
-        connection.execute(f'create database "{name}"')  # type: ignore[arg-type]  # a name of our own
+        connection.execute(f'create database "{name}"')
         yield make_conninfo(postgres_server.owner_dsn, dbname=name)
-        connection.execute(f'drop database "{name}" with (force)')  # type: ignore[arg-type]
+        connection.execute(f'drop database "{name}" with (force)')
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,9 @@ def test_a_score_and_its_profile(deployed: Deployment) -> None:
 def event(kind: str, event_id: str) -> str:
     """A feed message with one event."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    one = {"event_id": event_id, "cpf": ELDER, "kind": kind, "occurred_at": now, "institution": "bank", "amount": 12990, "currency": "BRL"}
-    return json.dumps({"version": 1, "events": [one | {"details": {}}]})
+    amount = (None, None) if kind == "bureau_inquiry" else (12990, "BRL")
+    one = {"event_id": event_id, "cpf": ELDER, "kind": kind, "occurred_at": now, "institution": "bank", "details": {}}
+    return json.dumps({"version": 1, "events": [one | dict(zip(("amount", "currency"), amount, strict=True))]})
 
 
 def test_events_are_fed_and_searched(deployed: Deployment) -> None:

@@ -6,7 +6,7 @@ So a test can hold what a process really does against what its role allows, with
 import fnmatch
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -40,7 +40,7 @@ class Witness:
 
             def _forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                witness._remember(self.command, self.path, self.headers, body)
+                witness._remember(self.command, self.path, self.headers["X-Amz-Target"] or "", body)
                 answer = pool.request(
                     self.command, behind + self.path, body=body, headers=dict(self.headers), redirect=False, decode_content=False
                 )
@@ -76,8 +76,7 @@ class Witness:
                        for statement in allowed)
         )  # fmt: skip
 
-    def _remember(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        target = headers.get("X-Amz-Target", "")
+    def _remember(self, method: str, path: str, target: str, body: bytes) -> None:
         if target.startswith("AmazonSQS."):
             self.rights.update(self._on_queue(target.partition(".")[2].removesuffix("Batch"), json.loads(body)["QueueUrl"]))
         elif target.startswith("TrentService."):
