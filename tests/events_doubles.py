@@ -1,6 +1,7 @@
 """Base C in memory, events as producers write them, and the two handlers' settings and requests."""
 
 import json
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,12 @@ SCOPE = "consumidor/events.read"
 def person_of(digits: str) -> str:
     """The pseudonym under the tests' key."""
     return cpf.pseudonym(bytes.fromhex(KEY), digits)
+
+
+def somebody() -> str:
+    """A CPF that no other test uses, for bases that tests share."""
+    base = f"{secrets.randbelow(10**9 - 1) + 1:09}"
+    return base + cpf.check_digits(base)
 
 
 class MemoryBaseC:

@@ -18,7 +18,7 @@ from consumidor.events.queries import Query
 from consumidor.events.search import build_search
 from consumidor.local.synthetic_events import events, load_events
 from tests import events_doubles as doubles
-from tests.events_doubles import ELDER, MemoryBaseC
+from tests.events_doubles import MemoryBaseC
 from tests.servers.elasticsearch import Node
 
 Refresh = Callable[[], None]
@@ -118,13 +118,14 @@ def _comparable(found: list[Any]) -> list[Any]:
 def test_a_walk_while_events_arrive(base_c: Node) -> None:
     """Cursors lead through 10,000 events, each once, while newer ones arrive between the pages."""
     handler = build_search(doubles.settings("search", base_c.url))
-    owner = doubles.person_of(ELDER)
+    cpf = doubles.somebody()
+    owner = doubles.person_of(cpf)
     before = list(events(1, 1_999, owner, 2026))
     load_events(base_c.url, before)
     base_c.refresh()
     real, seen, cursor = BaseC(base_c.url, 20), [], ""
     while True:
-        asked = doubles.request("/v1/events", f"cpf={ELDER}&limit=100{cursor}")
+        asked = doubles.request("/v1/events", f"cpf={cpf}&limit=100{cursor}")
         answer = json.loads(handler(asked, None)["body"])
         seen += [event["event_id"] for event in answer["events"]]
         if answer["next"] is None:

@@ -18,7 +18,7 @@ from consumidor.events.search import build_search
 from consumidor.local.aws import WORKER_ACCOUNT
 from consumidor.local.events_feed import SourceMapping
 from tests import events_doubles as doubles
-from tests.events_doubles import ELDER, YOUNGER, message, person_of, wire
+from tests.events_doubles import message, person_of, somebody, wire
 from tests.servers.aws import AwsServer
 from tests.servers.elasticsearch import Node, eventually
 
@@ -83,40 +83,41 @@ def path(ministack: AwsServer, base_c: Node, request: pytest.FixtureRequest) -> 
 
 def test_who_reports_an_inquiry(path: EventsPath) -> None:
     """An inquiry sent by our worker is the latest one; the same sent by an outsider is a dead letter, and its other events count."""
-    ours = inquiry_event("true-1", person_of(YOUNGER), "acme", datetime(2026, 3, 1, tzinfo=UTC), {"purpose": "credit", "path": "people"})
-    forged = inquiry_event(
-        "forged-1", person_of(YOUNGER), "acme", datetime(2026, 3, 2, tzinfo=UTC), {"purpose": "credit", "path": "people"}
-    )
+    cpf = somebody()
+    ours = inquiry_event("true-1", person_of(cpf), "acme", datetime(2026, 3, 1, tzinfo=UTC), {"purpose": "credit", "path": "people"})
+    forged = inquiry_event("forged-1", person_of(cpf), "acme", datetime(2026, 3, 2, tzinfo=UTC), {"purpose": "credit", "path": "people"})
     publish(path.ours, path.queue, [ours])
     publish(path.sqs, path.queue, [forged])
-    path.sqs.send_message(QueueUrl=path.queue, MessageBody=message(wire("outside-1", cpf=YOUNGER)))
+    path.sqs.send_message(QueueUrl=path.queue, MessageBody=message(wire("outside-1", cpf=cpf)))
     assert path.reasons(1) == ["UntrustedSender"]
-    eventually(lambda: path.latest_id(YOUNGER, "bureau_inquiry") == "true-1")
-    eventually(lambda: path.latest_id(YOUNGER, "card_purchase") == "outside-1")
+    eventually(lambda: path.latest_id(cpf, "bureau_inquiry") == "true-1")
+    eventually(lambda: path.latest_id(cpf, "card_purchase") == "outside-1")
 
 
 def test_a_file_of_events(path: EventsPath, tmp_path: Path) -> None:
     """What `events publish` sends is all there, once each, newest first."""
+    cpf = somebody()
     file = tmp_path / "events.jsonl"
     times = [format_ms(parse_time("2026-04-01T00:00:00Z") + number) for number in range(230)]
-    file.write_text("\n".join(json.dumps(wire(f"file-{number}", occurred_at=at)) for number, at in enumerate(times)))
+    file.write_text("\n".join(json.dumps(wire(f"file-{number}", cpf=cpf, occurred_at=at)) for number, at in enumerate(times)))
     assert publish_file(file, path.sqs, path.queue) == 230
-    eventually(lambda: path.latest_id(ELDER, "card_purchase") == "file-229")
+    eventually(lambda: path.latest_id(cpf, "card_purchase") == "file-229")
     path.node.refresh()
-    first = path.get("/v1/events", cpf=ELDER, limit=100, since="2026-04-01T00:00:00Z", until="2026-04-02T00:00:00Z")[1]
+    first = path.get("/v1/events", cpf=cpf, limit=100, since="2026-04-01T00:00:00Z", until="2026-04-02T00:00:00Z")[1]
     assert [event["event_id"] for event in first["events"]] == [f"file-{number}" for number in range(229, 129, -1)]
 
 
 def test_one_poison_message_in_ten(path: EventsPath) -> None:
     """Nine good messages are stored whatever the tenth is, and the tenth is tried once."""
-    bodies = [message(wire(f"poison-{number}", cpf=YOUNGER, kind="financial_movement")) for number in range(9)]
+    cpf = somebody()
+    bodies = [message(wire(f"poison-{number}", cpf=cpf, kind="financial_movement")) for number in range(9)]
     entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate([*bodies[:5], '{"version": 1', *bodies[5:]])]
     path.sqs.send_message_batch(QueueUrl=path.queue, Entries=entries)
     assert path.reasons(1) == ["MalformedMessage"]
 
     def stored() -> bool:
         path.node.refresh()
-        return len(path.get("/v1/events", cpf=YOUNGER, kind="financial_movement", limit=100)[1]["events"]) == 9
+        return len(path.get("/v1/events", cpf=cpf, kind="financial_movement", limit=100)[1]["events"]) == 9
 
     eventually(stored)
     assert path.reasons(0) == []
@@ -124,6 +125,7 @@ def test_one_poison_message_in_ten(path: EventsPath) -> None:
 
 def test_base_c_is_away_for_a_while(ministack: AwsServer, tmp_path: Path) -> None:
     """Events that come while Elasticsearch is stopped are there when it is back: none lost, none twice, the latest is the latest."""
+    cpf = somebody()
     node = Node(tmp_path)
     node.start()
     try:
@@ -133,20 +135,20 @@ def test_base_c_is_away_for_a_while(ministack: AwsServer, tmp_path: Path) -> Non
             for number in range(30):
                 if number == 5:
                     node.stop()
-                    assert path.get("/v1/events/latest", cpf=ELDER)[0] == 503
+                    assert path.get("/v1/events/latest", cpf=cpf)[0] == 503
                 at = format_ms(parse_time("2026-05-01T00:00:00Z") + (number * 7) % 30)  # out of order
-                path.sqs.send_message(QueueUrl=path.queue, MessageBody=message(wire(f"o{(number * 7) % 30:02}", occurred_at=at)))
+                path.sqs.send_message(QueueUrl=path.queue, MessageBody=message(wire(f"o{(number * 7) % 30:02}", cpf=cpf, occurred_at=at)))
                 time.sleep(0.1 if number > 5 else 0)
             node.start()
 
             def all_there() -> bool:
                 node.refresh()
-                return len(path.get("/v1/events", cpf=ELDER, limit=100)[1]["events"]) == 30
+                return len(path.get("/v1/events", cpf=cpf, limit=100)[1]["events"]) == 30
 
             eventually(all_there, 60)
-            ids = [event["event_id"] for event in path.get("/v1/events", cpf=ELDER, limit=100)[1]["events"]]
+            ids = [event["event_id"] for event in path.get("/v1/events", cpf=cpf, limit=100)[1]["events"]]
             assert ids == [f"o{number:02}" for number in range(29, -1, -1)]
-            assert path.latest_id(ELDER, "card_purchase") == "o29"
+            assert path.latest_id(cpf, "card_purchase") == "o29"
         finally:
             path.close()
     finally:

@@ -16,7 +16,7 @@ import pytest
 import urllib3
 
 from consumidor.local.aws import ACCOUNT
-from tests.events_doubles import ELDER, KEY, SCOPE, inquiry, message, person_of, wire
+from tests.events_doubles import KEY, SCOPE, inquiry, message, person_of, somebody, wire
 from tests.servers.aws import AwsServer
 from tests.servers.elasticsearch import Node, eventually
 from tests.tokens import Issuer
@@ -156,20 +156,22 @@ def dead_letter(ministack: AwsServer, deployed: Deployed) -> dict[str, Any]:
     return dict(letter)
 
 
-LATEST = f"/v1/events/latest?cpf={ELDER}"
+CPF = somebody()
+LATEST = f"/v1/events/latest?cpf={CPF}"
 
 
 def test_an_event_from_the_queue_to_the_caller(deployed: Deployed, ministack: AwsServer) -> None:
     """Events put on the queue are what the API answers, latest and history; a bad one is a dead letter without its CPF."""
-    events = [wire("lam-1"), inquiry("lam-2", occurred_at="2026-02-01T00:00:00Z"), wire("lam-3", kind="x")]
+    inquired = inquiry("lam-2", occurred_at="2026-02-01T00:00:00Z") | {"person": person_of(CPF)}
+    events = [wire("lam-1", cpf=CPF), inquired, wire("lam-3", cpf=CPF, kind="x")]
     ministack.client("sqs").send_message(QueueUrl=deployed.queue, MessageBody=message(*events))
     eventually(lambda: (deployed.get(LATEST, deployed.token())[1].get("bureau_inquiry") or {}).get("event_id") == "lam-2", 30)
     status, latest = deployed.get(LATEST, deployed.token())
     assert (status, latest["card_purchase"]["event_id"]) == (200, "lam-1")
-    eventually(lambda: len(deployed.get(f"/v1/events?cpf={ELDER}&since=2026-01-02T03:04:05Z", deployed.token())[1]["events"]) == 2)
+    eventually(lambda: len(deployed.get(f"/v1/events?cpf={CPF}&since=2026-01-02T03:04:05Z", deployed.token())[1]["events"]) == 2)
     letter = dead_letter(ministack, deployed)
     assert letter["MessageAttributes"]["reason"]["StringValue"] == "InvalidInput"
-    assert (ELDER in letter["Body"], person_of(ELDER) in letter["Body"]) == (False, True)
+    assert (CPF in letter["Body"], person_of(CPF) in letter["Body"]) == (False, True)
 
 
 def test_who_gets_in(deployed: Deployed) -> None:
@@ -197,7 +199,7 @@ def test_bad_input_through_the_gateway(deployed: Deployed) -> None:
     """The handler's own refusals come through as problems."""
     status, problem = deployed.get("/v1/events?cpf=1&limit=0", deployed.token())
     assert (status, problem["errors"][0]["field"]) == (422, "limit")
-    assert deployed.get(f"/v1/events?cpf={ELDER}&cursor=AAAA", deployed.token())[0] == 400
+    assert deployed.get(f"/v1/events?cpf={CPF}&cursor=AAAA", deployed.token())[0] == 400
 
 
 def test_without_environment_the_function_does_not_start(ministack: AwsServer, packages: Path) -> None:
@@ -222,7 +224,7 @@ def test_the_packages_are_small_and_the_same_again(packages: Path, tmp_path: Pat
 def test_the_other_architecture(tmp_path: Path) -> None:
     """Packages are built for a machine other than this one."""
     other, machine = ("x86_64", "x86_64") if platform.machine() in ("arm64", "aarch64") else ("arm64", "aarch64")
-    lambdas("--arch", other, "--python", "3.13", "--to", str(tmp_path))
+    lambdas("--arch", other, "--to", str(tmp_path))
     assert f"msgspec/_core.cpython-313-{machine}-linux-gnu.so" in zipfile.ZipFile(tmp_path / "consumidor_feed.zip").namelist()
 
 

@@ -5,7 +5,19 @@ import sys
 
 import pytest
 
-FORBIDDEN = {"boto3", "botocore", "elasticsearch", "jwt", "starlette", "structlog", "cryptography", "prometheus_client", "pydantic"}
+FORBIDDEN = {
+    "boto3",
+    "botocore",
+    "elastic_transport",
+    "elasticsearch",
+    "asyncio",
+    "jwt",
+    "starlette",
+    "structlog",
+    "cryptography",
+    "prometheus_client",
+    "pydantic",
+}
 COMMON = {"", ".clients", ".cpf", ".errors", ".events", ".events.base_c", ".events.model", ".events.queries", ".settings"}
 WANTED = {"search": COMMON | {".events.search", ".problems"}, "feed": COMMON - {".clients"} | {".events.feed"}}
 
