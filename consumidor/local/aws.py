@@ -38,6 +38,11 @@ _DAY = 86400
 _MESSAGE_LIMIT = 1024 * 1024  # bytes, the largest SQS allows since August 2025
 _DEAD_LETTERS = {"MessageRetentionPeriod": 14 * _DAY, "VisibilityTimeout": 30}
 _RESPONSES = {"MessageRetentionPeriod": _DAY, "VisibilityTimeout": 30}
+# What each of our accounts may do in each bucket, ListBucket being what a health check's HeadBucket needs; nothing else.
+_GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    RESULTS_BUCKET: {WORKER_ACCOUNT: ("s3:PutObject", "s3:ListBucket"), GATEWAY_ACCOUNT: ("s3:GetObject", "s3:ListBucket")},
+    CHECKPOINT_BUCKET: {WORKER_ACCOUNT: ("s3:PutObject",)},
+}
 _MAX_RECEIVES = 1000  # a backstop: the consumers themselves decide what is dead
 
 
@@ -140,10 +145,8 @@ class Aws:
         by_default: Any = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
         self.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [by_default]})
         if not self._own_credentials:
-            self.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [
-                _allow(WORKER_ACCOUNT, bucket, "s3:PutObject", "s3:GetObject", "s3:ListBucket"),
-                _allow(GATEWAY_ACCOUNT, bucket, "s3:GetObject", "s3:ListBucket"),
-            ]}))  # fmt: skip
+            allowed = [_allow(account, bucket, *actions) for account, actions in _GRANTS[bucket].items()]
+            self.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": allowed}))
 
     def inquiry_senders(self) -> str:
         """The setting `INQUIRY_SENDERS`: whose `bureau_inquiry` events count."""
