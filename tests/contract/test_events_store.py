@@ -187,3 +187,34 @@ def test_without_indices_nothing_is_made_up(base_c: Node, monkeypatch: pytest.Mo
         with pytest.raises(DependencyDown):
             call()
     assert "absent" not in base_c.ask("GET", "/_all")
+
+
+ODD = [
+    '{"a":1,"a":2}',
+    '{"":{"":0}}',
+    '{"a.b":1,"a":{"b":2}}',
+    '{"n":1e400}',
+    '{"n":123456789012345678901234567890}',
+    '{"s":"\\u0000\\ud83d\\ude00"}',
+    '{"s":"\\ud83d"}',
+    '{"n":NaN}',
+    '{"person":"x","_id":"y","index":{}}',
+    '{"s":"\u2028"}',
+    "{ \n\r\t}",
+    '{"deep":' + "[" * 400 + "]" * 400 + "}",
+]
+
+
+@pytest.mark.parametrize("details", ODD)
+def test_odd_details_hurt_nobody(base_c: Node, details: str) -> None:
+    """Whatever JSON an outsider puts in the details, its neighbour in the message is stored, and it is itself stored as it came or dead."""
+    dead: list[str] = []
+    feed = build_feed(doubles.settings("feed", base_c.url), send_dead=lambda _, reason: dead.append(reason))
+    cpf = doubles.somebody()
+    odd = json.dumps(doubles.wire("odd", cpf=cpf, details=0)).replace('"details": 0', f'"details": {details}')
+    body = f'{{"version": 1, "events": [{odd}, {json.dumps(doubles.wire("good", cpf=cpf))}]}}'
+    assert feed(doubles.batch(body), None) == {"batchItemFailures": []}
+    base_c.refresh()
+    answer = build_search(doubles.settings("search", base_c.url))(doubles.request("/v1/events", f"cpf={cpf}"), None)
+    stored = [event["event_id"] for event in json.loads(answer["body"])["events"]]
+    assert (answer["statusCode"], sorted(stored)) == (200, ["good"] if dead else ["good", "odd"])
