@@ -6,7 +6,7 @@ from statistics import quantiles
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 PATHS = {"people": "#C8540A", "score": "#0A6AAE", "events": "#0B7D5B"}  # told apart by colour-blind readers too
 INK, QUIET, PAPER = "#22272E", "#8A929C", "#FFFFFF"
@@ -37,6 +37,7 @@ def draw_latency(axes: Axes, rows: Mapping[str, Sequence[float]], colours: Mappi
     axes.set_ylim(len(rows) - 0.4, -0.7)
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds, log axis")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     for name, marker in PERCENTILES.items():
