@@ -38,7 +38,7 @@ class Recorder:
     def run(self, home: Path, people: int) -> list[tuple[str, int, int]]:
         """One start's seeding: (base, first, end) of each."""
         self.calls = []
-        bases = Bases("", cast("Vault", None), "", "", b"")
+        bases = Bases("", cast("Vault", None), "", "http://base-c.test", b"")
         Seeding(home, bases).run(people, Console(quiet=True))
         return sorted(self.calls)
 
