@@ -2,7 +2,7 @@
 
     python infra_pulumi/lambdas.py [--arch arm64|x86_64] [--to build]
 
-Each holds what its handler imports and no more: the modules of `consumidor` that are loaded, and two small libraries. boto3 is the
+Each holds what its handler imports and no more: the modules of `consumidor` that are loaded, and one small library. boto3 is the
 runtime's own, and loaded by the feed alone, for dead letters. The one compiled module comes for the Lambda runtime's Python and for
 this one, whose names differ, so that what is deployed is what was tested. The same sources give the same bytes, so that an unchanged
 function is not deployed again.
@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ("msgspec", "urllib3")
+REQUIREMENTS = ("msgspec",)
 HANDLERS = {"consumidor_search": ("consumidor.events.search",), "consumidor_feed": ("consumidor.events.feed", "consumidor.aws")}
 PLATFORMS = {"arm64": "aarch64", "x86_64": "x86_64"}
 MACHINE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
@@ -31,7 +31,7 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 print(*(name for name in sys.modules if name.split(".")[0] == "consumidor"))
 """
-_UNREAD_FILES = ("*.pyi", "py.typed", "*.dist-info", "bin", "emscripten")
+_UNREAD_FILES = ("*.pyi", "py.typed", "*.dist-info", "bin")
 
 
 def build(arch: str, target: Path) -> list[Path]:

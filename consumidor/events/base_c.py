@@ -1,39 +1,28 @@
-"""Base C, Elasticsearch, over urllib3: the official client's own HTTP library, at a sixth of the client's import time.
+"""Base C, Elasticsearch, as the two handlers need it: write events, read a page, read the latest.
 
-The two handlers need three requests and no more. Connections are kept alive; a request goes once more to another node where the
-first does not answer, within one deadline.
+A request goes once more to another node where the first does not answer, within one deadline.
 """
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import unquote
+from typing import Any, Protocol
 
 import msgspec
-import urllib3
 
 from consumidor.errors import ConsumidorError, DependencyDown, FieldError, InvalidInput
 from consumidor.events.model import KINDS, Event, FoundEvent, history_id, latest_id, latest_version
+from consumidor.events.node import Node, NodeDown
 from consumidor.events.queries import Query
 
 HISTORY, LATEST = "events", "latest"  # aliases
 _ATTEMPTS = 2
 _TRY_ANOTHER = {429, 502, 503, 504}  # statuses of a node that may be alone in its trouble
-_CONNECTIONS = 32  # kept alive to each node; more are made when needed
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
 _BULK = "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type"
 # Partial results would be wrong answers; what is not read of an answer is not sent.
 _SEARCH_OPTIONS = "&allow_partial_search_results=false&filter_path=hits.hits._source"
 _DONE = {200, 201, 409}  # 409: this event, or a later one, is there already
-
-
-class _Node(NamedTuple):
-    """One node: its connections, what stands before every path, and the credentials."""
-
-    pool: urllib3.HTTPConnectionPool
-    prefix: str
-    headers: dict[str, str]
 
 
 class _Failure(msgspec.Struct):
@@ -99,14 +88,13 @@ class BaseC:
     """
 
     def __init__(self, urls: str, deadline: float) -> None:
-        self._timeout = urllib3.Timeout(total=deadline / _ATTEMPTS)
-        self._nodes = [_node(url) for url in urls.split(",")]
+        self._nodes = [Node(url, deadline / _ATTEMPTS) for url in urls.split(",")]
         self._preferred = secrets.randbelow(len(self._nodes))  # each process stays with one node while that answers
 
     def close(self) -> None:
         """Close the kept connections."""
         for node in self._nodes:
-            node.pool.close()
+            node.close()
 
     def request(self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] = _JSON) -> tuple[int, bytes]:
         """Status and body of one request.
@@ -114,18 +102,15 @@ class BaseC:
         Raises:
             DependencyDown: no answer in time, or one that says so (429, 5xx, credentials refused).
         """
-        failure: urllib3.exceptions.HTTPError | None = None
+        failure: NodeDown | None = None
         for place in range(self._preferred, self._preferred + _ATTEMPTS):
-            node = self._nodes[place % len(self._nodes)]
             try:
-                answer = node.pool.urlopen(
-                    method, node.prefix + target, body, headers | node.headers, retries=False, redirect=False, timeout=self._timeout
-                )
-            except urllib3.exceptions.HTTPError as error:
+                status, answer = self._nodes[place % len(self._nodes)].request(method, target, body, headers)
+            except NodeDown as error:
                 failure = error
             else:
-                if answer.status not in _TRY_ANOTHER:
-                    return _judged(answer)
+                if status not in _TRY_ANOTHER:
+                    return _judged(status, answer)
             self._preferred = (place + 1) % len(self._nodes)
         raise DependencyDown("base_c") from failure
 
@@ -221,16 +206,7 @@ def _verdict(outcomes: list[_Outcome]) -> ConsumidorError | None:
     return InvalidInput(refused) if refused else None
 
 
-def _judged(answer: urllib3.BaseHTTPResponse) -> tuple[int, bytes]:
-    if answer.status >= 500 or answer.status in {401, 403}:
+def _judged(status: int, answer: bytes) -> tuple[int, bytes]:
+    if status >= 500 or status in {401, 403}:
         raise DependencyDown("base_c")
-    return answer.status, answer.data
-
-
-def _node(url: str) -> _Node:
-    address, _, ca_certs = url.strip().partition("?ca_certs=")
-    parsed = urllib3.util.parse_url(address)
-    extra = {"ca_certs": unquote(ca_certs)} if ca_certs else {}
-    pool = urllib3.connection_from_url(f"{parsed.scheme}://{parsed.netloc}", maxsize=_CONNECTIONS, **extra)
-    credentials = urllib3.util.make_headers(basic_auth=unquote(parsed.auth)) if parsed.auth else {}
-    return _Node(pool, (parsed.path or "").rstrip("/"), credentials)
+    return status, answer

@@ -10,6 +10,7 @@ FORBIDDEN = {
     "botocore",
     "elastic_transport",
     "elasticsearch",
+    "urllib3",
     "asyncio",
     "jwt",
     "starlette",
@@ -18,7 +19,7 @@ FORBIDDEN = {
     "prometheus_client",
     "pydantic",
 }
-COMMON = {"", ".clients", ".cpf", ".errors", ".events", ".events.base_c", ".events.model", ".events.queries", ".settings"}
+COMMON = {"", ".clients", ".cpf", ".errors", ".events", ".events.base_c", ".events.model", ".events.node", ".events.queries", ".settings"}
 WANTED = {"search": COMMON | {".events.search", ".problems"}, "feed": COMMON - {".clients"} | {".events.feed"}}
 
 
