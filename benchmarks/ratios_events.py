@@ -184,13 +184,11 @@ def raw_all(url: str, bodies: list[bytes]) -> None:
     """The very bodies that the handler sends, by urllib3."""
     pool = urllib3.PoolManager()
     for body in bodies:
-        assert (
-            pool.request("POST", f"{url}/_bulk?require_alias=true", body=body, headers={"content-type": "application/x-ndjson"}).status
-            == 200
-        )
+        answer = pool.request("POST", f"{url}/_bulk?require_alias=true", body=body, headers={"content-type": "application/x-ndjson"})
+        assert answer.status == 200
 
 
-def feed_ratio(_: Place, count: int = 10_000) -> Iterator[Figure]:
+def feed_ratio(_: Place, count: int = 5_000) -> Iterator[Figure]:
     """Events a second through the handler, by one raw bulk after the other, and by helpers.bulk, each time into fresh indices."""
     events = random_events(count)
     bodies = [base_c.bulk_body(events[start : start + 1_000]) for start in range(0, count, 1_000)]

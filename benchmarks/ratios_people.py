@@ -53,8 +53,9 @@ class Bench(NamedTuple):
 
 
 @contextmanager
-def bench(stack: Stack, clients: int) -> Iterator[Bench]:
+def bench(stack: Stack, clients: int, threads: int = 1) -> Iterator[Bench]:
     """Its queues are named `bench-`, so that the stack's own worker and feed leave them alone."""
+    stack.act_as("worker")
     api = Aws(stack.info["aws_endpoint_url"])
     base = stack.info["people_requests_queue"].removesuffix("people-requests")
     names = [f"c{number}" for number in range(clients)]
@@ -62,14 +63,14 @@ def bench(stack: Stack, clients: int) -> Iterator[Bench]:
         api.sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": str(queues.BATCH_BYTES)})
     settings = stack.settings(
         "worker", PEOPLE_REQUESTS_QUEUE_URL=f"{base}bench-requests", EVENTS_FEED_QUEUE_URL=f"{base}bench-feed",
-        PEOPLE_RESPONSES_QUEUE_PREFIX=f"{base}bench-responses-", WORKER_THREADS="1",
+        PEOPLE_RESPONSES_QUEUE_PREFIX=f"{base}bench-responses-", WORKER_THREADS=str(threads),
     )  # fmt: skip
     people = itertools.islice(synthetic.people(SEED, PEOPLE + 100, 2026), 3, PEOPLE)
     key = stack.settings("api").pseudonym_key
     persons = [cpf.pseudonym(key, person.cpf) for person in people if len(person.debts) < 1_000]
-    store = PeopleStore.connect(settings.base_a_dsn, 1)
+    store = PeopleStore.connect(settings.base_a_dsn, threads)
     made = {
-        "sqs": aws.client(settings, "sqs"), "s3": aws.client(settings, "s3"), "store": store,
+        "sqs": aws.client(settings, "sqs", pool=threads + 4), "s3": aws.client(settings, "s3"), "store": store,
         "vault": Vault(aws.client(settings, "kms"), settings.base_a_kms_key),
         "verifier": RequestVerifier(settings.people_signing_public_keys),
     }  # fmt: skip
@@ -128,6 +129,7 @@ def _one_by_one(at: Bench) -> Took:
 def seeding(place: Place, people: int = 20_000) -> Iterator[Figure]:
     """Loading people into an empty Base A, against COPY of the very bytes that it then holds; both in a database of their own."""
     stack, made = place.stack, list(synthetic.people(SEED, people, 2026))
+    stack.act_as("migrate")
     vault = Vault(aws.client(stack.settings("worker"), "kms"), stack.settings("worker").base_a_kms_key)
     key = stack.settings("api").pseudonym_key
     with _empty_base_a(stack) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
@@ -137,7 +139,7 @@ def seeding(place: Place, people: int = 20_000) -> Iterator[Figure]:
             return timed(lambda: load.load(dsn, made, vault=vault, pseudonym_key=key))
 
         ours()
-        copied = {table: b"".join(connection.cursor().copy(f"copy {table} to stdout (format binary)")) for table in ("person", "debt")}
+        copied = {table: _dump(connection, table) for table in ("person", "debt")}
 
         def raw() -> Took:
             connection.execute("truncate debt, person")
@@ -146,6 +148,11 @@ def seeding(place: Place, people: int = 20_000) -> Iterator[Figure]:
         took = in_turns({"ours": ours, "raw": raw})
     beside = {f"{name}_people_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
     yield Figure("seeding-copy", ratio(took["raw"], took["ours"]), "x", beside)
+
+
+def _dump(connection: psycopg.Connection, table: str) -> bytes:
+    with connection.cursor() as cursor, cursor.copy(f"copy {table} to stdout (format binary)") as copy:
+        return b"".join(copy)
 
 
 def _copy(connection: psycopg.Connection, copied: dict[str, bytes]) -> None:

@@ -4,20 +4,23 @@ import json
 from collections.abc import Iterator
 
 from benchmarks import scale
-from benchmarks.measure import RESULTS, Figure, Spread
+from benchmarks.measure import Figure, spread
 from benchmarks.stack import Place
+from consumidor.errors import CommandError
 
 
 def size(_: Place) -> Iterator[Figure]:
-    """Each path's p50 with the most people over its p50 with the fewest, from the last run of `benchmarks.scale`; run here if there is none."""
+    """Each path's p50 with the most people over its p50 with the fewest, by the last run of `benchmarks.scale`.
+
+    Raises:
+        CommandError: it has not run.
+    """
     if not scale.FILE.exists():
-        scale.measure_sizes(scale.SIZES)
+        raise CommandError("the figures of size come from results/scale.json: run python -m benchmarks.scale first")
     sizes = json.loads(scale.FILE.read_text())["sizes"]
     fewest, most = sizes[0], sizes[-1]
     for path in scale.PATHS:
-        value = most["paths"][path]["p50_us"] / fewest["paths"][path]["p50_us"]
+        much, little = most["paths"][path], fewest["paths"][path]
+        value = spread([over / under for over, under in zip(much["turns_us"], little["turns_us"], strict=True)])
         beside = {f"p50_us_at_{one['people']}": one["paths"][path]["p50_us"] for one in sizes}
-        yield Figure(f"size-{path}", Spread(value, value, value, 1), "x", beside)
-
-
-__all__ = ["RESULTS", "size"]
+        yield Figure(f"size-{path}", value, "x", beside)

@@ -31,6 +31,10 @@ class Stack(NamedTuple):
         """The settings of one of its processes, some of them other than the stack's own."""
         return Settings.from_env(process, self.environment.of(process) | other)
 
+    def act_as(self, process: str) -> None:
+        """Take that process's credentials for AWS clients made here from now on, which boto3 looks for in the environment."""
+        os.environ.update({name: value for name, value in self.environment.of(process).items() if name.startswith("AWS_")})
+
     def process(self, name: str) -> psutil.Process:
         """One of its processes, by its name in stack.json."""
         return psutil.Process(self.info["pids"][name])

@@ -1,0 +1,98 @@
+"""Runs `locustfile.py` without a page and keeps its results: `make load`.
+
+    python -m benchmarks.load [--home HOME | --api URL --token-url URL --client-id ID] [--name NAME] [--mix MIX] [--stages STAGES]
+                              [--arrivals N] [--people N] [--slo FILE]
+
+Without --home or --api it starts a stack of its own for the run. Results are run.json, stats.csv and stats_history.csv in
+benchmarks/results/NAME; they replace an older run of that name whole, and only once the run is over.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.locust_tables import MIXES, STAGES
+from benchmarks.measure import RESULTS, ROOT
+from benchmarks.stack import own_stack, running_stack
+from consumidor.errors import CommandError, ConsumidorError
+
+PEOPLE = 10_000
+
+
+def _arguments(given: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.split("\n")[0])
+    parser.add_argument("--home")
+    for name in ("--api", "--token-url", "--client-id", "--slo", "--scope"):
+        parser.add_argument(name)
+    parser.add_argument("--name", default="load", type=_name)
+    parser.add_argument("--mix", choices=list(MIXES), default="even")
+    parser.add_argument("--stages", choices=list(STAGES), default="minute")
+    parser.add_argument("--arrivals", type=float, default=0.0)
+    parser.add_argument("--people", type=int, default=PEOPLE)
+    return parser.parse_args(given)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z0-9][a-z0-9-]{0,40}", text):
+        raise argparse.ArgumentTypeError("a result's name has up to 41 of a-z, 0-9 and -")
+    return text
+
+
+def run(options: argparse.Namespace) -> int:
+    """Locust's own exit status: 0 where every threshold was kept.
+
+    Raises:
+        CommandError: the stack is not there or does not start.
+    """
+    with ExitStack() as exits:
+        scratch = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="consumidor-load-")))
+        if options.home:
+            running_stack(Path(options.home))
+        elif not options.api:
+            print(f"starting a stack with {options.people:,} people for this run", flush=True)
+            options.home = str(exits.enter_context(own_stack(options.people)).home)
+        status = subprocess.run(_command(options, scratch), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
+        if not (scratch / "run.json").exists():
+            raise CommandError(f"the run did not come to its end: {RESULTS / options.name} is as it was")
+        _keep(scratch, RESULTS / options.name)
+    print(f"{(RESULTS / options.name).relative_to(ROOT)} is written")
+    return status
+
+
+def _command(options: argparse.Namespace, results: Path) -> list[str]:
+    file = str(ROOT / "benchmarks" / "locustfile.py")
+    command = [sys.executable, "-m", "locust", "-f", file, "--headless", "--only-summary", "--skip-log", "--csv", str(results / "csv")]
+    passed = {**vars(options), "results": str(results)}
+    del passed["name"]
+    return command + [f"--{name.replace('_', '-')}={value}" for name, value in passed.items() if value not in (None, "")]
+
+
+def _keep(scratch: Path, folder: Path) -> None:
+    """The three files, whole, in the place of what was there."""
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for made, kept in (("run.json", "run.json"), ("csv_stats.csv", "stats.csv"), ("csv_stats_history.csv", "stats_history.csv")):
+        shutil.copyfile(scratch / made, new / kept)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+
+
+def main(given: list[str]) -> int:
+    """0 every threshold kept, 1 not or no run, 2 wrong use."""
+    options = _arguments(given)
+    try:
+        return run(options)
+    except ConsumidorError as error:
+        print(error.detail, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
