@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -23,13 +24,14 @@ from consumidor.local.synthetic import people
 from consumidor.local.synthetic_credit import documents
 from consumidor.score import extraction
 from consumidor.score.columns import SCHEMA
-from consumidor.score.extraction import BUCKETS, extract
+from consumidor.score.extraction import extract
+from consumidor.score.folder import Folder
 from consumidor.score.loading import insert_base_b
 from consumidor.score.records import ASSET_KINDS, Address, Asset, Record, document
 from tests.servers.aws import AwsServer
 from tests.servers.mongodb import BaseB
 
-PEOPLE, FEW = 1200, 24
+PEOPLE, PARTITIONS = 1200, 32
 DAY = dt.date(2026, 11, 22)
 NOTHING_KNOWN, NOTHING_OWNED, RICH = "00" * 16, "01" * 16, "02" * 16
 CENTS = 2**53 - 1  # the validator's largest: more than a float keeps to the cent once three of them are added
@@ -57,19 +59,12 @@ def filled(mongodb_server: BaseB) -> Iterator[BaseB]:
 def whole(filled: BaseB, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """An extraction that nothing interrupted, with the readers' rights: its folder and its manifest."""
     to = tmp_path_factory.mktemp("extraction") / "made"
-    return to, extract(filled.reader_uri, str(to))
+    return to, extract(filled.reader_uri, str(to), partitions=PARTITIONS)
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Only the first buckets are extracted, where the point is not how many they are."""
-    monkeypatch.setattr(extraction, "BUCKETS", FEW)
-    return FEW
-
-
-def hashes(manifest: dict[str, Any], buckets: int = BUCKETS) -> dict[str, str]:
-    """The sha256 of each file, of the first so many."""
-    return {file["path"]: file["sha256"] for file in manifest["files"][:buckets]}
+def hashes(manifest: dict[str, Any]) -> dict[str, str]:
+    """The sha256 of each file."""
+    return {file["path"]: file["sha256"] for file in manifest["files"]}
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -80,12 +75,13 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def test_everyone_comes_out_once(whole: tuple[Path, dict[str, Any]]) -> None:
-    """Each person is one row, under the pseudonym that is stored, in the file of their bucket."""
+    """Each person is one row, under the pseudonym that is stored, in the file of their buckets."""
     to, manifest = whole
     assert manifest["rows"] == PEOPLE
     assert set(read(to).index) == {one["_id"] for one in STORED}
     for file in (to / "data").iterdir():
-        assert {person[:2] for person in pq.read_table(file)["person"].to_pylist()} <= {file.stem[-2:]}
+        _, first, last = file.stem.split("-")
+        assert all(first <= person[:2] <= last for person in pq.read_table(file)["person"].to_pylist())
 
 
 def test_the_values_are_those_stored(whole: tuple[Path, dict[str, Any]]) -> None:
@@ -124,7 +120,7 @@ def test_the_manifest_tells_all(whole: tuple[Path, dict[str, Any]], filled: Base
     """Rows, bytes and sha256 of each file are the files' own; source and schema are named, the password is not."""
     to, manifest = whole
     assert json.loads((to / "manifest.json").read_text()) == manifest
-    assert len(manifest["files"]) == BUCKETS
+    assert len(manifest["files"]) == PARTITIONS
     for entry in manifest["files"]:
         content = (to / entry["path"]).read_bytes()
         rows = pq.read_metadata(to / entry["path"]).num_rows
@@ -142,73 +138,88 @@ def test_a_finished_one_is_left_alone(whole: tuple[Path, dict[str, Any]], filled
 
 def test_killed_and_continued(whole: tuple[Path, dict[str, Any]], filled: BaseB, tmp_path: Path) -> None:
     """After a kill -9 in the middle, the next run makes only what is missing, and every file is as if nothing had happened."""
-    command = [sys.executable, "-m", "consumidor.cli", "extract", "--json", "--to", str(tmp_path)]
-    environment = {**os.environ, "ENVIRONMENT": "tst", "AWS_REGION": "sa-east-1", "BASE_B_URI": filled.reader_uri}
-    process = subprocess.Popen(command, env=environment)
+    begin = f"from consumidor.score.extraction import extract; extract({filled.reader_uri!r}, {str(tmp_path)!r}, partitions={PARTITIONS})"
+    process = subprocess.Popen([sys.executable, "-c", begin])
     data = tmp_path / "data"
     deadline = time.monotonic() + 60
-    while len(list(data.glob("*.parquet"))) < 30 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    while len(list(data.glob("*.parquet"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     before = {file.name: file.stat().st_mtime_ns for file in data.glob("*.parquet")}
-    assert 30 <= len(before) < BUCKETS
+    assert 5 <= len(before) < PARTITIONS
     assert not (tmp_path / "manifest.json").exists()
-    (data / ".bucket-ff.parquet.1").write_bytes(b"half a file, left by the kill")
+    (data / ".buckets-f8-ff.parquet.1").write_bytes(b"half a file, left by the kill")
 
+    command = [sys.executable, "-m", "consumidor.cli", "extract", "--json", "--to", str(tmp_path)]
+    environment = {**os.environ, "ENVIRONMENT": "tst", "AWS_REGION": "sa-east-1", "BASE_B_URI": filled.reader_uri}
     summary = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
-    assert (summary["rows"], summary["files"]) == (PEOPLE, BUCKETS)
+    assert (summary["rows"], summary["files"]) == (PEOPLE, PARTITIONS)
     assert hashes(json.loads((tmp_path / "manifest.json").read_text())) == hashes(whole[1])
     assert {name: (data / name).stat().st_mtime_ns for name in before} == before
-    assert {file.name for file in data.iterdir()} == {f"bucket-{number:02x}.parquet" for number in range(BUCKETS)}
+    assert {file.name for file in data.iterdir()} == {Path(path).name for path in hashes(whole[1])}
 
 
-def test_columns_and_filters(filled: BaseB, tmp_path: Path, few: int) -> None:
+@pytest.mark.parametrize(("people_there", "wanted"), [(0, 1), (4095, 1), (4096, 2), (10_000, 4), (200_000, 64), (10**6, 256), (10**9, 256)])
+def test_partitions_by_size(people_there: int, wanted: int) -> None:
+    """A small base makes few files, and none makes more than there are buckets."""
+    collection = SimpleNamespace(estimated_document_count=lambda: people_there)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction, "_CLIENTS", SimpleNamespace(collection=lambda _: collection))
+        assert extraction._partitions(extraction.Job("mongodb://x/y", Folder.at("."), None, {})) == wanted
+
+
+def test_columns_and_filters(filled: BaseB, tmp_path: Path) -> None:
     """Only the columns asked for, of those the filter picks; and progress is told of each partition."""
     told: list[tuple[int, int]] = []
     manifest = extract(
         filled.reader_uri, str(tmp_path), columns=["income_source", "person", "bonds_cents"], filters={"address.state": "SP"},
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: told.append((done, total)), partitions=PARTITIONS,
     )  # fmt: skip
     rows = read(tmp_path)
-    chosen = {one["_id"]: one for one in STORED if one["bucket"] < few and one.get("address", {}).get("state") == "SP"}
+    chosen = {one["_id"]: one for one in STORED if one.get("address", {}).get("state") == "SP"}
     assert set(rows.index) == set(chosen)
     assert list(rows.columns) == ["bonds_cents", "income_source"]
     assert manifest["filters"] == {"address.state": "SP"}
-    assert told == [(number, few) for number in range(1, few + 1)]
+    assert told == [(number, PARTITIONS) for number in range(1, PARTITIONS + 1)]
     assert rows["income_source"].to_dict() == {person: one["income"]["source"] for person, one in chosen.items()}
 
 
-def test_to_s3(whole: tuple[Path, dict[str, Any]], filled: BaseB, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+def test_to_s3(whole: tuple[Path, dict[str, Any]], filled: BaseB, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files, byte for byte, as objects under a prefix."""
     s3 = ministack.client("s3")
     s3.create_bucket(Bucket="extractions", CreateBucketConfiguration={"LocationConstraint": "sa-east-1"})
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    manifest = extract(filled.reader_uri, "s3://extractions/base-b/today/", endpoint=ministack.endpoint, region="sa-east-1")
-    assert hashes(manifest) == hashes(whole[1], few)
-    content = s3.get_object(Bucket="extractions", Key="base-b/today/data/bucket-02.parquet")["Body"].read()
-    assert hashlib.sha256(content).hexdigest() == hashes(manifest)["data/bucket-02.parquet"]
+    manifest = extract(
+        filled.reader_uri, "s3://extractions/base-b/today/", partitions=PARTITIONS, endpoint=ministack.endpoint, region="sa-east-1"
+    )
+    assert hashes(manifest) == hashes(whole[1])
+    content = s3.get_object(Bucket="extractions", Key="base-b/today/data/buckets-00-07.parquet")["Body"].read()
+    assert hashlib.sha256(content).hexdigest() == hashes(manifest)["data/buckets-00-07.parquet"]
     assert json.loads(s3.get_object(Bucket="extractions", Key="base-b/today/manifest.json")["Body"].read()) == manifest
 
 
-def test_on_a_cluster(whole: tuple[Path, dict[str, Any]], filled: BaseB, tmp_path: Path, few: int) -> None:
+def test_on_a_cluster(whole: tuple[Path, dict[str, Any]], filled: BaseB, tmp_path: Path) -> None:
     """A Dask cluster, found by its scheduler's address, makes the same files."""
     from distributed import LocalCluster  # noqa: PLC0415 - slow to import
 
     told: list[int] = []
     with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0", host="127.0.0.1") as cluster:
         address = cluster.scheduler_address
-        manifest = extract(filled.reader_uri, str(tmp_path), scheduler=address, progress=lambda done, _: told.append(done))
+        manifest = extract(
+            filled.reader_uri, str(tmp_path), scheduler=address, partitions=PARTITIONS, progress=lambda done, _: told.append(done)
+        )
     assert address.startswith("tcp://")
-    assert hashes(manifest) == hashes(whole[1], few)
-    assert told == list(range(1, few + 1))
+    assert hashes(manifest) == hashes(whole[1])
+    assert told == list(range(1, PARTITIONS + 1))
 
 
 @pytest.mark.parametrize(("wanted", "reason"), [
     ({"columns": ["income_source"]}, "holds an extraction with another schema"),
     ({"filters": {"address.state": "SP"}}, "holds an extraction with another filters"),
     ({"filters": {"bucket": 1}}, "cannot name bucket"),
+    ({"partitions": 3}, "must be a power of two"),
     ({"columns": ["person", "cpf"]}, "has no column cpf"),
     ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers at tcp://127.0.0.1:1"),
 ])  # fmt: skip
