@@ -8,8 +8,10 @@ from botocore.config import Config
 from consumidor.settings import Settings
 
 
-def client(settings: Settings, service: str, *, pool: int = 10, read_timeout: float = 5.0) -> Any:  # boto3-stubs type it where it is used
-    """A boto3 client that gives up soon: 2 s to connect, `read_timeout` to answer, one retry. Threads may share it.
+def client(
+    settings: Settings, service: str, *, pool: int = 10, read_timeout: float = 5.0, attempts: int = 2
+) -> Any:  # boto3-stubs type it where it is used
+    """A boto3 client that gives up soon: 2 s to connect, `read_timeout` to answer, `attempts` in all. Threads may share it.
 
     A retried SendMessage may arrive twice; every consumer here takes repeats for what they are.
     """
@@ -17,7 +19,7 @@ def client(settings: Settings, service: str, *, pool: int = 10, read_timeout: fl
         connect_timeout=2.0,
         read_timeout=read_timeout,
         max_pool_connections=pool,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         s3={"addressing_style": "path" if settings.aws_endpoint_url else "auto"},
         signature_version="s3v4" if service == "s3" else None,
     )

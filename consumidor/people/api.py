@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
 SCOPE = "consumidor/people.read"
 BATCH_LIMIT = 100  # inquiries in one POST
-DELIVERY_BYTES = 8 * 1024 * 1024  # in one GET; API Gateway's own limit is 10 MB
+DELIVERY_BYTES = (
+    8 * 1024 * 1024 - 32 * 1024
+)  # of messages in one GET: with receipts and links under 8 MiB; API Gateway's own limit is 10 MB
 LONG_POLLS = 4  # of one client at once
 POLL_THREADS = 200  # 50 clients' worth
+POLL_SECONDS = 23.0  # for SQS to answer a long poll of up to 20 s; the answer must be out within DRAIN_SECONDS and API Gateway's 30
 RELEASE_SECONDS = 5  # and up to 2 more, so that two consumers do not pass one message to and fro
 
 log = structlog.get_logger()
@@ -183,7 +186,7 @@ class PeopleApi:
         kept: list[queues.Received] = []
         size = 0
         for message in received:
-            size += len(message.body)
+            size += len(message.body.encode())
             if kept and size > DELIVERY_BYTES:
                 break
             kept.append(message)
@@ -318,7 +321,7 @@ def build_part(settings: Settings) -> web.Part:
     api = PeopleApi(
         settings,
         sqs=aws.client(settings, "sqs", pool=40),
-        long_sqs=aws.client(settings, "sqs", pool=POLL_THREADS, read_timeout=30),
+        long_sqs=aws.client(settings, "sqs", pool=POLL_THREADS, read_timeout=POLL_SECONDS, attempts=1),
         s3=aws.client(settings, "s3"),
         signer=Signer(settings.people_signing_key),
     )
