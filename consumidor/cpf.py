@@ -11,6 +11,7 @@ import re
 from consumidor.errors import ConsumidorError
 
 _SHAPE = re.compile(r"([0-9]{3})\.?([0-9]{3})\.?([0-9]{3})-?([0-9]{2})")
+_INSIDE = re.compile(r"(?<![0-9A-Za-z])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9A-Za-z])")
 
 
 class InvalidCpf(ConsumidorError):
@@ -36,7 +37,7 @@ def parse(text: object) -> str:
     """
     match = _SHAPE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise InvalidCpf("a CPF is 11 digits, as 000.000.000-00 or without punctuation")
+        raise InvalidCpf("a CPF is 11 digits, as ddd.ddd.ddd-dd or without punctuation")
     base, check = match[1] + match[2] + match[3], match[4]
     if check != check_digits(base) or base == "000000000":
         raise InvalidCpf("the CPF's check digits are wrong")
@@ -46,6 +47,11 @@ def parse(text: object) -> str:
 def punctuate(digits: str) -> str:
     """`46509208172` -> `465.092.081-72`."""
     return f"{digits[:3]}.{digits[3:6]}.{digits[6:9]}-{digits[9:]}"
+
+
+def mask(text: str) -> str:
+    """The text with `[cpf]` in the place of whatever has the shape of one."""
+    return _INSIDE.sub("[cpf]", text)
 
 
 def pseudonym(key: bytes, digits: str) -> str:

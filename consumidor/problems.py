@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from consumidor import cpf
 from consumidor.errors import ConsumidorError, FieldError, InvalidInput, Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
@@ -15,9 +16,14 @@ _fields = functools.cache(msgspec.structs.fields)  # a third of what a request c
 
 
 def problem_document(error: ConsumidorError) -> dict[str, Any]:
-    """The members of a problem: type, title, status, detail, and `errors` where fields are wrong."""
-    document = {"type": problem_type(error), "title": error.title, "status": error.status, "detail": error.detail}
-    return document | ({"errors": error.fields} if isinstance(error, InvalidInput) else {})
+    """The members of a problem: type, title, status, detail, and `errors` where fields are wrong.
+
+    A field that nobody knows is named as the caller named it, which may be by a CPF: `/v1/events?465.092.081-72`.
+    """
+    document = {"type": problem_type(error), "title": error.title, "status": error.status, "detail": cpf.mask(error.detail)}
+    if not isinstance(error, InvalidInput):
+        return document
+    return document | {"errors": [{"field": cpf.mask(wrong["field"]), "detail": wrong["detail"]} for wrong in error.fields]}
 
 
 def problem_type(error: ConsumidorError) -> str:

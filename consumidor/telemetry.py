@@ -18,7 +18,8 @@ import msgspec
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
-_CPF = re.compile(r"(?<![0-9A-Za-z])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9A-Za-z])")
+from consumidor import cpf
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
 _NOISY = ("boto3", "botocore", "urllib3", "elastic_transport", "pymongo", "psycopg", "uvicorn.access")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -28,11 +29,12 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 HTTP_SECONDS = Histogram("consumidor_http_seconds", "Time to answer", ["route", "method"], buckets=_SECONDS)
 HTTP_REQUESTS = Counter("consumidor_http_requests_total", "Answers by status", ["route", "method", "status"])
+TOKENS = Counter("consumidor_tokens_total", "Tokens accepted: remembered from before (hit), or verified now (miss)", ["cache"])
 
 
 def mask(text: str) -> str:
     """The text without anything that has the shape of a CPF or a token."""
-    return _TOKEN.sub("[token]", _CPF.sub("[cpf]", text))
+    return _TOKEN.sub("[token]", cpf.mask(text))
 
 
 def _mask_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

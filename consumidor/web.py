@@ -5,6 +5,7 @@ parts, so that the local gateway serves by the same code what two services serve
 BaseHTTPMiddleware halves the requests a core answers.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -29,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consumidor import openapi, problems, telemetry
 from consumidor.auth import Caller, FetchNeeded, Verifier
 from consumidor.errors import ConsumidorError, Forbidden, InvalidInput, MalformedRequest, TooLarge, Unauthenticated
-from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, trace_id
+from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, TOKENS, trace_id
 
 BODY_LIMIT = 256 * 1024
 DRAIN_SECONDS = 25  # a request may take 20 s of long poll; below ECS's stop timeout
@@ -41,6 +42,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Query = TypeVar("Query", bound=msgspec.Struct)
 convert = problems.convert
 problem_document = problems.problem_document
+_REMEMBERED, _VERIFIED = TOKENS.labels("hit"), TOKENS.labels("miss")
 log = structlog.get_logger()
 
 
@@ -111,10 +113,13 @@ class TokenBackend(AuthenticationBackend):
         scheme, _, token = given[0].partition(" ")
         if len(given) > 1 or scheme.lower() != "bearer" or not token:
             raise Unauthenticated("one Authorization header, `Bearer <token>`, is needed") from ValueError("scheme")
+        hits = self._verifier.hits
         try:
-            return self._verifier.verify(token, may_wait=False)
+            caller = self._verifier.verify(token, may_wait=False)
         except FetchNeeded:
             return await anyio.to_thread.run_sync(self._verifier.verify, token, limiter=self._asking)
+        (_REMEMBERED if self._verifier.hits > hits else _VERIFIED).inc()
+        return caller
 
 
 def _refuse_token(_: HTTPConnection, error: AuthenticationError) -> Response:
@@ -207,11 +212,13 @@ def build_app(title: str, verifier: Verifier, *parts: Part) -> Starlette:
             yield
 
     checks: dict[str, Check] = {"issuer": verifier.ask_issuer} | {name: check for part in parts for name, check in part.health.items()}
-    return Starlette(
+    app = Starlette(
         routes=[*routes, *_monitor_routes(checks), *_description_routes(title, operations)],
         exception_handlers={ConsumidorError: _on_consumidor_error, HTTPException: _on_http_exception},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a path with a slash too many is no path; the redirect would repeat its CPF
+    return app
 
 
 def build_monitor(checks: Mapping[str, Check]) -> Starlette:
@@ -224,7 +231,8 @@ def _monitor_routes(checks: Mapping[str, Check]) -> list[Route]:
         return json_response({"status": "ok"})
 
     async def health(_: Request) -> Response:
-        down = [name for name, check in checks.items() if not await _is_up(name, check)]
+        up = await asyncio.gather(*(_is_up(name, check) for name, check in checks.items()))  # in the time of the slowest
+        down = [name for name, answers in zip(checks, up, strict=True) if not answers]
         return json_response({"status": "down" if down else "ok", "down": down}, 503 if down else 200)
 
     async def metrics(_: Request) -> Response:

@@ -1,6 +1,7 @@
 """The web edge: problems, tokens, scopes, observation, health, OpenAPI; over a part of its own."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -163,9 +164,33 @@ def test_too_large_a_body(client: TestClient, authorised: dict[str, str]) -> Non
 
 
 def test_routes_nobody_has(client: TestClient) -> None:
-    """Unknown paths and methods answer as problems too."""
+    """Unknown paths and methods answer as problems too; a slash too many is not redirected, which would repeat the path's CPF."""
     assert client.get("/v1/other").json()["status"] == 404
     assert client.delete("/v1/things").status_code == 405
+    assert client.get("/v1/things/46509208172/", follow_redirects=False).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["46509208172", "465.092.081-72", "46509208172[0]"])
+def test_a_cpf_in_the_place_of_a_name_is_not_repeated(client: TestClient, authorised: dict[str, str], name: str) -> None:
+    """A caller who forgets `cpf=` is told that the field is unknown, without the CPF."""
+    for query in (name, f"{name}=1&{name}=2"):
+        answer = client.get(f"/v1/things?{query}", headers=authorised)
+        assert (answer.status_code, answer.json()["errors"][0]["field"][:5]) == (422, "[cpf]")
+        assert "081" not in answer.text
+    answer = client.post("/v1/things/1", json={"name": "a", name: 1}, headers=authorised)
+    assert (answer.status_code, "081" in answer.text) == (422, False)
+
+
+def test_remembered_tokens_are_counted(client: TestClient, issuer: Issuer) -> None:
+    """A token's first call is a miss of the cache and its second a hit."""
+
+    def counted() -> list[float]:
+        return [REGISTRY.get_sample_value("consumidor_tokens_total", {"cache": outcome}) or 0 for outcome in ("miss", "hit")]
+
+    before, headers = counted(), {"authorization": f"Bearer {issuer.token({'jti': 'counted'})}"}
+    for _ in range(2):
+        client.post("/v1/things/1", json={"name": "a"}, headers=headers)
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 1]
 
 
 def test_calls_are_counted_by_template(client: TestClient, authorised: dict[str, str]) -> None:
@@ -185,6 +210,14 @@ def test_health_names_what_is_down(client: TestClient) -> None:
     assert (client.get("/health").status_code, client.get("/health").json()["down"]) == (503, ["thing"])
     assert client.get("/live").status_code == 200
     state["up"] = True
+
+
+def test_health_takes_the_time_of_the_slowest(issuer: Issuer) -> None:
+    """Dependencies that hang are waited for together, not one after the other."""
+    both = threading.Barrier(2, timeout=5)
+    verifier = Verifier(issuer=ISSUER, audience=AUDIENCE, keys=KeySet(issuer.fetch), clients=Clients("{}"))
+    with TestClient(web.build_app("t", verifier, web.Part([], {"one": both.wait, "other": both.wait}))) as client:
+        assert client.get("/health").json() == {"status": "ok", "down": []}
 
 
 def test_the_openapi_document_is_the_operations(client: TestClient) -> None:
