@@ -34,7 +34,7 @@ from consumidor.score.store import COLLECTION, connect, database_of
 from consumidor.settings import Settings
 
 BUCKETS = 256
-PEOPLE = 4096  # in one partition, as long as there are buckets enough: one million people have 256 partitions
+PEOPLE = 2048  # in one partition, as long as there are buckets enough: half a million people have all 256
 MANIFEST_VERSION = 1
 MANIFEST, JOB, DATA = "manifest.json", "job.json", "data"  # Parquet's readers take the folder `data` as one table
 _PARTITION_MS = 120_000

@@ -160,7 +160,7 @@ def test_killed_and_continued(whole: tuple[Path, dict[str, Any]], filled: BaseB,
     assert {file.name for file in data.iterdir()} == {Path(path).name for path in hashes(whole[1])}
 
 
-@pytest.mark.parametrize(("people_there", "wanted"), [(0, 1), (4095, 1), (4096, 2), (10_000, 4), (200_000, 64), (10**6, 256), (10**9, 256)])
+@pytest.mark.parametrize(("people_there", "wanted"), [(0, 1), (2047, 1), (2048, 2), (10_000, 8), (200_000, 128), (524_288, 256), (10**9, 256)])
 def test_partitions_by_size(people_there: int, wanted: int) -> None:
     """A small base makes few files, and none makes more than there are buckets."""
     collection = SimpleNamespace(estimated_document_count=lambda: people_there)
