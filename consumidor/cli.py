@@ -1,6 +1,7 @@
 """The `consumidor` command: thin doors to what does the work. Exit status 0 done, 1 failed, 2 wrong use."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from consumidor.settings import Settings
 from consumidor.show import show
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# Those of the models, written again: to load them would slow every command down, and a test holds the two together.
+_PURPOSES = ("credit", "rental", "employment", "collection", "own")
+_KINDS = ("bureau_inquiry", "financial_movement", "card_purchase")
 
 
 class Cli(click.Group):
@@ -38,19 +42,19 @@ home_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def process(function: Function) -> Callable[[], None]:
+def process(function: Function) -> Callable[..., None]:
     """A deployed process: settings from the environment, logs to standard output."""
     name = function.__name__.replace("_", "-")
 
     @wraps(function)
-    def start() -> None:
+    def start(**options: Any) -> None:
         from consumidor import telemetry  # noqa: PLC0415 - each command imports what it needs, so that all start quickly
 
         settings = Settings.from_env(name)
         telemetry.configure_logging(settings.environment)
         if settings.aws_endpoint_url is None:  # on AWS itself, where nothing scrapes
             telemetry.emit_metrics(name)
-        function(settings)
+        function(settings, **options)
 
     return main.command(name)(start)
 
@@ -142,7 +146,7 @@ def token(home: Path, client: str, scopes: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("cpf")
-@click.option("--purpose", default="credit", show_default=True, help="credit, rental, employment, collection or own.")
+@click.option("--purpose", type=click.Choice(_PURPOSES), default="credit", show_default=True, help="What the law allows asking for.")
 @click.option("--client", default="acme", show_default=True)
 @click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait for the response.")
 @home_option
@@ -157,6 +161,8 @@ def people(cpf: str, purpose: str, client: str, timeout: float, home: Path, as_j
         except TimeoutError:
             raise CommandError(f"no response within {timeout:g} s; it will be in the client's queue for a day") from None
     show(msgspec.to_builtins(answer), as_json=as_json)
+    if answer.status == "failed":
+        raise CommandError(f"the request failed: {answer.error.title}")
 
 
 @main.command()
@@ -178,7 +184,7 @@ def events() -> None:
 
 @events.command("get")
 @click.argument("cpf")
-@click.option("--kind", help="bureau_inquiry, financial_movement or card_purchase.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only events of this kind.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many, newest first.")
 @click.option("--latest", is_flag=True, help="Only the latest of each kind.")
 @click.option("--client", default="acme", show_default=True)
@@ -232,8 +238,15 @@ def load(file: Path, home: Path, as_json: bool) -> None:
     show(operations.load_people(home, file), as_json=as_json)
 
 
+def _folder(_: click.Context, __: click.Parameter, to: str) -> str:
+    """Refuse what would become a folder of that strange name."""
+    if "://" in to and not re.fullmatch(r"s3://[a-z0-9.-]+(/.*)?", to):
+        raise click.BadParameter("must be a folder or s3://bucket/prefix")
+    return to
+
+
 @main.command()
-@click.option("--to", required=True, help="A folder, or s3://bucket/prefix.")
+@click.option("--to", required=True, callback=_folder, help="A folder, or s3://bucket/prefix.")
 @click.option("--scheduler", help="A Dask cluster, such as tcp://10.0.0.1:8786; else this machine.")
 @home_option
 @json_option
@@ -341,12 +354,13 @@ def score_api(settings: Settings) -> None:
 
 
 @process
-def migrate(settings: Settings) -> None:
+@json_option
+def migrate(settings: Settings, as_json: bool) -> None:
     """Create or upgrade the bases that the settings name (a deployed process)."""
     from consumidor.migrate import migrate_all  # noqa: PLC0415
 
     started = time.monotonic()
-    show({"migrated": migrate_all(settings), "seconds": round(time.monotonic() - started, 1)}, as_json=not sys.stdout.isatty())
+    show({"migrated": migrate_all(settings), "seconds": round(time.monotonic() - started, 1)}, as_json=as_json or not sys.stdout.isatty())
 
 
 if __name__ == "__main__":
