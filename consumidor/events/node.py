@@ -59,6 +59,10 @@ class Node:
         while kept := self._take():
             kept.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_idle"):  # not so where the constructor raised
+            self.close()
+
     def _take(self) -> http.client.HTTPConnection | None:
         try:
             return self._idle.pop()
