@@ -11,7 +11,8 @@ from pathlib import Path
 
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "USER")  # all that a child has of our own environment
 # A child begins only once the watchdog knows its group, so that no kill -9 in between can leave one behind.
-_LAUNCHER = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "launcher")
+# What it writes is its user's alone: the emulated AWS's keys, for one.
+_LAUNCHER = ("/bin/sh", "-c", 'umask 077; read -r go && exec "$@" </dev/null', "launcher")
 _WATCHDOG = """\
 while read -r line; do groups=$line; done
 for group in $groups; do kill -s KILL -- "-$group"; done

@@ -106,6 +106,13 @@ def test_child_sees_only_its_own_settings(supervisor: Supervisor, tmp_path: Path
     assert "secret of another" not in seen
 
 
+def test_what_a_child_writes_is_its_users_alone(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Servers that know no better (the emulated AWS writes its keys to a file) leave nothing that others may read."""
+    file = tmp_path / "keys"
+    supervisor.start(shell("a", f"echo secret >{file}; {FOREVER}", ready=exists(file)))
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_dead_child_is_started_again(supervisor: Supervisor, told: Told) -> None:
     """A killed child has a new process within 2 s, and its name, end and last log lines are announced."""
     supervisor.start(shell("server", f"echo its last words; {FOREVER}"))
