@@ -27,15 +27,15 @@ class Served(NamedTuple):
     port: int
     process: psutil.Process
 
-    def answer(self, requests: Sequence[bytes], connections: int = CONNECTIONS) -> Took:
-        """What the server took for these requests; each is answered 200 and not empty.
+    def answer(self, requests: Sequence[bytes], connections: int = CONNECTIONS, each: list[float] | None = None) -> Took:
+        """What the server took for these requests; each is answered 200 and not empty, and its seconds put into `each`.
 
         Raises:
             CommandError: it answered otherwise.
         """
         with cpu_of([self.process]) as spent:
             started = time.perf_counter()
-            asyncio.run(_send_all(self.port, requests, connections))
+            asyncio.run(_send_all(self.port, requests, connections, [] if each is None else each))
             wall = time.perf_counter() - started
         return Took(wall, spent[0], len(requests))
 
@@ -90,20 +90,22 @@ def get(path: str, token: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\r\n".encode()
 
 
-async def _send_all(port: int, requests: Sequence[bytes], connections: int) -> None:
+async def _send_all(port: int, requests: Sequence[bytes], connections: int, each: list[float]) -> None:
     waiting = iter(requests)
-    await asyncio.gather(*(_send_some(port, waiting) for _ in range(connections)))
+    await asyncio.gather(*(_send_some(port, waiting, each) for _ in range(connections)))
 
 
-async def _send_some(port: int, waiting: Iterator[bytes]) -> None:
+async def _send_some(port: int, waiting: Iterator[bytes], each: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for request in waiting:
+            started = time.perf_counter()
             writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             body = await reader.readexactly(length)
             if not head.startswith(b"http/1.1 200") or not body:
                 raise CommandError(f"a server under comparison answered {head[:12].decode()}: {body[:200].decode(errors='replace')}")
+            each.append(time.perf_counter() - started)
     finally:
         writer.close()
