@@ -6,6 +6,8 @@ BaseHTTPMiddleware halves the requests a core answers.
 """
 
 import asyncio
+import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -300,7 +302,8 @@ def read_query(request: Request, kind: type[Query]) -> Query:
 
 
 def serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then let what is under way finish."""
+    """Serve until SIGTERM or SIGINT, then let what is under way finish; being told to stop is status 0."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn, when all is finished, raises the signal once more
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS)
 
 

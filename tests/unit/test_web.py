@@ -1,6 +1,8 @@
 """The web edge: problems, tokens, scopes, observation, health, OpenAPI; over a part of its own."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -229,3 +231,13 @@ def test_the_openapi_document_is_the_operations(client: TestClient) -> None:
     assert "401" in document["paths"]["/v1/things"]["get"]["responses"]
     assert "#/components/schemas/Thing" in json.dumps(document["paths"])
     assert "openapi.json" in client.get("/docs").text
+
+
+def test_being_told_to_stop_is_no_failure() -> None:
+    """SIGTERM ends a service with status 0, once it has finished."""
+    program = "from consumidor import telemetry, web; telemetry.configure_logging('dev'); web.serve(web.build_monitor({}), '127.0.0.1', 0)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout
+        assert any("running on" in line for line in service.stdout)
+        service.terminate()
+        assert service.wait(10) == 0
