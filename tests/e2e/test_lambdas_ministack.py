@@ -102,7 +102,7 @@ def deployed(ministack: AwsServer, base_c: Node, packages: Path, issuer: tuple[I
     """
     keys, issuer_url = issuer
     queue, dead_letters = ministack.queue("packaged-feed"), ministack.queue("packaged-feed-dlq")
-    common = {"ENVIRONMENT": "tst", "BASE_C_URL": base_c.url, "PSEUDONYM_KEY": KEY}
+    common = {"ENVIRONMENT": "dev", "BASE_C_URL": base_c.url, "PSEUDONYM_KEY": KEY}
     search = {**common, "CLIENTS": '{"id-of-acme": "acme"}'}
     feed = {**common, "AWS_ENDPOINT_URL": ministack.endpoint, "EVENTS_FEED_DLQ_URL": dead_letters, "INQUIRY_SENDERS": ACCOUNT}
     arns = {name: deploy(ministack, packages, name, settings) for name, settings in (("search", search), ("feed", feed))}
@@ -168,7 +168,7 @@ def test_an_event_from_the_queue_to_the_caller(deployed: Deployed, ministack: Aw
     eventually(lambda: (deployed.get(LATEST, deployed.token())[1].get("bureau_inquiry") or {}).get("event_id") == "lam-2", 30)
     status, latest = deployed.get(LATEST, deployed.token())
     assert (status, latest["card_purchase"]["event_id"]) == (200, "lam-1")
-    eventually(lambda: len(deployed.get(f"/v1/events?cpf={CPF}&since=2026-01-02T03:04:05Z", deployed.token())[1]["events"]) == 2)
+    eventually(lambda: len(deployed.get(f"/v1/events?cpf={CPF}&since=2026-01-02T03:04:05Z", deployed.token())[1].get("events", [])) == 2)
     letter = dead_letter(ministack, deployed)
     assert letter["MessageAttributes"]["reason"]["StringValue"] == "InvalidInput"
     assert (CPF in letter["Body"], person_of(CPF) in letter["Body"]) == (False, True)
