@@ -25,6 +25,11 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {name: 1000 * cuts[int(name[1:]) - 1] for name in PERCENTILES}
 
 
+def p50(rows: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each row, in milliseconds."""
+    return {name: percentiles(seconds)["p50"] for name, seconds in rows.items()}
+
+
 def draw_latency(axes: Axes, rows: Mapping[str, Sequence[float]], colours: Mapping[str, str]) -> None:
     """One row a label, from the top: p50 (dot), p95 (diamond) and p99 (bar) of its durations in seconds, as ms on a log axis."""
     for place, (label, seconds) in enumerate(rows.items()):
