@@ -31,9 +31,14 @@ def p50(rows: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def draw_latency(axes: Axes, rows: Mapping[str, Sequence[float]], colours: Mapping[str, str]) -> None:
-    """One row a label, from the top: p50 (dot), p95 (diamond) and p99 (bar) of its durations in seconds, as ms on a log axis."""
-    for place, (label, seconds) in enumerate(rows.items()):
-        found, colour = percentiles(seconds), colours[label]
+    """One row a label, from the top: p50, p95 and p99 of its durations in seconds, as ms on a log axis."""
+    draw_percentiles(axes, {label: percentiles(seconds) for label, seconds in rows.items()}, colours)
+
+
+def draw_percentiles(axes: Axes, rows: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> None:
+    """As `draw_latency`, of percentiles in milliseconds: p50 is a dot, p95 a diamond, p99 a bar."""
+    for place, (label, found) in enumerate(rows.items()):
+        colour = colours[label]
         axes.plot([found["p50"], found["p99"]], [place, place], color=colour, lw=2, alpha=0.4)
         for name, marker in PERCENTILES.items():
             axes.plot(found[name], place, marker, color=colour, ms=11 if marker == "|" else 7, mew=2.5)
