@@ -24,6 +24,7 @@ class BacklogScaling:
     acceptable_delay: int = 10
     scale_out_cooldown: int = 60  # one metric period: the next look already sees the new tasks
     scale_in_cooldown: int = 300  # a lull of less than five minutes costs less than starting again
+    cpu_percent: int = 60  # held by a second policy: tasks that keep the queue empty by being busy are not taken away for its emptiness
 
     @property
     def target(self) -> int:

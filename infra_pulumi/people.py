@@ -130,6 +130,7 @@ class People(pulumi.ComponentResource):
         scaling = env.worker_scaling
         service = Service("worker", ServiceArgs(task, args.access["worker"], scaling.min_tasks, scaling.max_tasks), self._child)
         service.scale_on_backlog(args.requests.name, scaling)
+        service.scale_on_cpu(scaling.cpu_percent)
         return service
 
     def _worker_may(self) -> Sequence[Statement]:
