@@ -26,6 +26,17 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable '.[$(if $(filter local,$*),local,local,$*)]'
 	@touch $@
 
+# About a quarter of an hour; benchmarks/RESULTS.md. Some only: make bench ONLY="score worker".
+bench: $(VENV)/.local $(VENV)/.test
+	$(if $(ONLY),,$(BIN)/python -m benchmarks.scale)
+	$(if $(ONLY),,$(BIN)/python -m benchmarks.simulation)
+	$(BIN)/python -m benchmarks.ratios $(ONLY)
+	$(BIN)/python -m benchmarks.figures
+
+# 60 s on a stack of its own. On another: make load ARGS="--home .local", ARGS="--api URL --token-url URL --client-id ID" (see the file).
+load: $(VENV)/.local $(VENV)/.test
+	$(BIN)/python -m benchmarks.load $(ARGS)
+
 lambdas: $(VENV)/.local
 	$(BIN)/python infra_pulumi/lambdas.py $(if $(ARCH),--arch $(ARCH))
 

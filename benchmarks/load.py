@@ -1,7 +1,7 @@
 """Runs `locustfile.py` without a page and keeps its results: `make load`.
 
     python -m benchmarks.load [--home HOME | --api URL --token-url URL --client-id ID] [--name NAME] [--mix MIX] [--stages STAGES]
-                              [--arrivals N] [--people N] [--slo FILE]
+                              [--arrivals N] [--people N] [--slo FILE] [--to FOLDER]
 
 Without --home or --api it starts a stack of its own for the run. Results are run.json, stats.csv and stats_history.csv in
 benchmarks/results/NAME; they replace an older run of that name whole, and only once the run is over.
@@ -31,6 +31,7 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     for name in ("--api", "--token-url", "--client-id", "--slo", "--scope"):
         parser.add_argument(name)
     parser.add_argument("--name", default="load", type=_name)
+    parser.add_argument("--to", default=RESULTS, type=Path)
     parser.add_argument("--mix", choices=list(MIXES), default="even")
     parser.add_argument("--stages", choices=list(STAGES), default="minute")
     parser.add_argument("--arrivals", type=float, default=0.0)
@@ -59,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
             options.home = str(exits.enter_context(own_stack(options.people)).home)
         status = subprocess.run(_command(options, scratch), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
         if not (scratch / "run.json").exists():
-            raise CommandError(f"the run did not come to its end: {RESULTS / options.name} is as it was")
-        _keep(scratch, RESULTS / options.name)
-    print(f"{(RESULTS / options.name).relative_to(ROOT)} is written")
+            raise CommandError(f"the run did not come to its end: {options.to / options.name} is as it was")
+        _keep(scratch, options.to / options.name)
+    print(f"{options.to / options.name} is written")
     return status
 
 
@@ -69,7 +70,7 @@ def _command(options: argparse.Namespace, results: Path) -> list[str]:
     file = str(ROOT / "benchmarks" / "locustfile.py")
     command = [sys.executable, "-m", "locust", "-f", file, "--headless", "--only-summary", "--skip-log", "--csv", str(results / "csv")]
     passed = {**vars(options), "results": str(results)}
-    del passed["name"]
+    del passed["name"], passed["to"]
     return command + [f"--{name.replace('_', '-')}={value}" for name, value in passed.items() if value not in (None, "")]
 
 

@@ -97,9 +97,10 @@ def _prepare(environment: Environment, **_: Any) -> None:
         load_results.refuse(error.detail)
     environment.host = _target.api
     wanted = MIXES[_target.options.mix]
-    environment.user_classes = [one for one in environment.user_classes if one.path in wanted]
-    for one in environment.user_classes:
+    users: list[type[PathUser]] = [one for one in (PeopleUser, ScoreUser, EventsUser) if one.path in wanted]
+    for one in users:
         one.weight = wanted[one.path]
+    environment.user_classes = list(users)
     load_results.watch(environment, thresholds, model=_model(_target.options))
 
 

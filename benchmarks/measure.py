@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,15 +27,15 @@ _LIBRARIES = ("starlette", "uvicorn", "boto3", "psycopg", "pymongo", "elasticsea
 
 
 class Took(NamedTuple):
-    """What `count` units of work took: seconds on the clock, seconds of CPU of the process that did it."""
+    """What `units` of work took: seconds on the clock, seconds of CPU of the process that did it."""
 
     wall: float
     cpu: float
-    count: int
+    units: int
 
     def each(self, by: str = "wall") -> float:
         """Seconds for one unit, by `wall` or `cpu`."""
-        return float(getattr(self, by)) / self.count
+        return float(getattr(self, by)) / self.units
 
 
 Way = Callable[[], Took]
@@ -69,7 +69,7 @@ def in_turns(ways: Mapping[str, Way], repetitions: int = REPETITIONS) -> dict[st
     """Each way `repetitions` times, every second turn in the reverse order; one turn before them warms up and does not count."""
     took: dict[str, list[Took]] = {name: [] for name in ways}
     for turn in range(repetitions + 1):
-        names = list(ways) if turn % 2 else list(reversed(ways))
+        names = list(ways) if turn % 2 else list(ways)[::-1]
         for name in names:
             one = ways[name]()
             if turn:
@@ -95,16 +95,17 @@ def timed(work: Callable[[], int]) -> Took:
 
 
 @contextmanager
-def cpu_of(processes: Iterable[psutil.Process]) -> Any:
+def cpu_of(processes: Iterable[psutil.Process]) -> Iterator[list[float]]:
     """Inside it, CPU seconds that other processes and their children spend; the list has one number at the end."""
     everyone = [process for parent in processes for process in (parent, *parent.children(recursive=True))]
-    before, spent = _cpu(everyone), []
+    before = _cpu(everyone)
+    spent: list[float] = []
     yield spent
     spent.append(_cpu(everyone) - before)
 
 
 def _cpu(processes: list[psutil.Process]) -> float:
-    return sum(times.user + times.system for process in processes for times in [process.cpu_times()])
+    return float(sum(times.user + times.system for process in processes for times in [process.cpu_times()]))
 
 
 def context() -> dict[str, Any]:

@@ -96,17 +96,15 @@ def measure(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _row(comparison: str, figure: Figure) -> dict[str, Any]:
-    target = TARGETS[figure.name]
     values = {name: round(value, 4) for name, value in figure.value._asdict().items()}
-    verdict = "reported" if target.bound is None else "pass" if target.met(figure.value.median) else "short"
-    return {
-        "comparison": comparison,
-        **values,
-        "unit": figure.unit,
-        "target": str(target),
-        "verdict": verdict,
-        "beside": dict(figure.beside),
-    }
+    judged = {"unit": figure.unit, "target": str(TARGETS[figure.name]), "verdict": verdict(figure.name, figure.value.median)}
+    return {"comparison": comparison, **values, **judged, "beside": dict(figure.beside)}
+
+
+def verdict(name: str, median: float) -> str:
+    """`pass`, `short`, or `reported` where there is no target."""
+    target = TARGETS[name]
+    return "reported" if target.bound is None else "pass" if target.met(median) else "short"
 
 
 def _shown(row: Mapping[str, Any]) -> str:

@@ -116,9 +116,9 @@ def search_ratio(_: Place, rounds: int = 400) -> Iterator[Figure]:
         refresh(url)
         for name, path in (("latest-raw", "/v1/events/latest"), ("search-raw", "/v1/events")):
             ours, raw = recorded(url, path)
-            for _ in range(rounds):
+            for _warm in range(rounds):
                 ours(), raw()
-            turns = [[(seconds(ours), seconds(raw)) for _ in range(rounds)] for _ in range(REPETITIONS)]
+            turns = [[(seconds(ours), seconds(raw)) for _call in range(rounds)] for _turn in range(REPETITIONS)]
             medians = [[statistics.median(side) for side in zip(*turn, strict=True)] for turn in turns]
             beside = dict(zip(("handler_p50_us", "urllib3_p50_us"), _microseconds(*zip(*medians, strict=True)), strict=True))
             yield Figure(name, spread(mine / bare for mine, bare in medians), "x", beside)
@@ -195,14 +195,20 @@ def feed_ratio(_: Place, count: int = 5_000) -> Iterator[Figure]:
     with node() as url:
 
         def way(run: Callable[[], None]) -> Way:
+            def work() -> int:
+                run()
+                return count
+
             def once() -> Took:
                 empty(url)
-                return timed(lambda: run() or count)
+                return timed(work)
 
             return once
 
         took = in_turns({
-            "handler": way(lambda: feed_all(url, events)), "bulk": way(lambda: raw_all(url, bodies)), "helpers": way(lambda: bulk_all(url, events)),
+            "handler": way(lambda: feed_all(url, events)),
+            "bulk": way(lambda: raw_all(url, bodies)),
+            "helpers": way(lambda: bulk_all(url, events)),
         })  # fmt: skip
     beside = {f"{name}_events_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
     yield Figure("feed-bulk", ratio(took["bulk"], took["handler"]), "x", beside)

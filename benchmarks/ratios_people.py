@@ -143,7 +143,7 @@ def seeding(place: Place, people: int = 20_000) -> Iterator[Figure]:
 
         def raw() -> Took:
             connection.execute("truncate debt, person")
-            return timed(lambda: _copy(connection, copied) or people)
+            return timed(lambda: _copy(connection, copied, people))
 
         took = in_turns({"ours": ours, "raw": raw})
     beside = {f"{name}_people_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
@@ -155,13 +155,14 @@ def _dump(connection: psycopg.Connection, table: str) -> bytes:
         return b"".join(copy)
 
 
-def _copy(connection: psycopg.Connection, copied: dict[str, bytes]) -> None:
+def _copy(connection: psycopg.Connection, copied: dict[str, bytes], people: int) -> int:
     """In one transaction, then analyzed, as a load is."""
     with connection.transaction(), connection.cursor() as cursor:
         for table, content in copied.items():
             with cursor.copy(f"copy {table} from stdin (format binary)") as copy:
                 copy.write(content)
     connection.execute("analyze person, debt")
+    return people
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def extraction(_: Place) -> Iterator[Figure]:
             return once
 
         took = in_turns({mode: way(mode) for mode in ("ours", "pandas", "one-worker", "two-workers")})
-    beside = {f"{name.replace('-', '_')}_rows_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
+    beside: dict[str, float] = {f"{name.replace('-', '_')}_rows_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
     beside |= {f"{name}_peak_mib": round(spread(peaks[name][1:]).median, 1) for name in ("ours", "pandas")}
     yield Figure("extraction-pandas", ratio(took["pandas"], took["ours"]), "x", beside)
     pairs = zip(peaks["ours"][1:], peaks["pandas"][1:], strict=True)

@@ -133,14 +133,14 @@ class _Notes:
         return {"p50_us": round(p50.median * 1e6), "turns_us": [round(one * 1e6) for one in self._medians[1:]], "cpu_us": cpu}
 
 
-def measure_threads(stack: Stack, repetitions: int = 3) -> list[dict[str, float]]:
+def measure_threads(stack: Stack, repetitions: int = 3) -> list[dict[str, int]]:
     """Messages a second of one worker process by threads, over 1 client and over 20."""
     rows = []
     for clients in (1, 20):
         with bench(stack, clients, threads=max(THREADS)) as at:
             took = in_turns({str(threads): _drain(at, threads) for threads in THREADS}, repetitions)
             for threads, each in took.items():
-                speed = spread(one.count / one.wall for one in each)
+                speed = spread(one.units / one.wall for one in each)
                 numbers = {"median": round(speed.median), "low": round(speed.low), "high": round(speed.high)}
                 cpu = round(statistics.median(one.each("cpu") for one in each) * 1e6)
                 rows.append({"clients": clients, "threads": int(threads), **numbers, "cpu_us": cpu})
@@ -195,14 +195,14 @@ def draw_sizes(rows: list[dict[str, Any]], file: Path) -> None:
     plt.close(figure)
 
 
-def draw_threads(rows: list[dict[str, float]], file: Path) -> None:
+def draw_threads(rows: list[dict[str, int]], file: Path) -> None:
     """Messages a second against threads."""
     figure, axes = plt.subplots(figsize=(6, 3.6))
     for clients, line in ((1, "-"), (20, "--")):
         mine = [row for row in rows if row["clients"] == clients]
         bars = [[row["median"] - row["low"] for row in mine], [row["high"] - row["median"] for row in mine]]
         label = f"{clients} client{'s' if clients > 1 else ''}"
-        style = {"color": COLOURS["people"], "ls": line, "marker": "o", "capsize": 3, "label": label}
+        style: dict[str, Any] = {"color": COLOURS["people"], "ls": line, "marker": "o", "capsize": 3, "label": label}
         axes.errorbar([row["threads"] for row in mine], [row["median"] for row in mine], bars, **style)
     axes.set(title="One people worker on two shared cores", xlabel="threads", ylabel="messages a second", ylim=0, xticks=THREADS)
     axes.legend()

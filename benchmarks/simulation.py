@@ -4,7 +4,8 @@
 
 1,000 requests a second, ten times that for five minutes. The policy, the sizes of `prd` and the gateway's throttle are read from
 `infra_pulumi` as data. Nothing here is measured but the rate of a task, which is taken twice: as the policy counts on it, and as
-`scale.py` found it on this machine. How Application Auto Scaling looks at a target-tracking metric is an assumption, in the constants.
+`scale.py` found it on this machine; a task at its rate is taken to be at 100 % of its CPU. How Application Auto Scaling looks at a
+target-tracking metric is an assumption, in the constants.
 """
 
 import json
@@ -26,7 +27,7 @@ from notebooks.drawing import PATHS as COLOURS
 
 sys.path.insert(0, str(ROOT / "infra_pulumi"))  # whose modules import each other by their bare names
 from autoscaling import METRIC_PERIOD_SECONDS, BacklogScaling
-from environments import ENVIRONMENTS
+from environments import ENVIRONMENTS as ENVIRONMENTS  # noqa: PLC0414 - what tests take from here
 
 FILE = RESULTS / "simulation.json"
 HOUR = 3_600
@@ -79,29 +80,40 @@ def arrivals(second: int) -> float:
 
 
 class Autoscaler:
-    """Target tracking on messages waiting for each running task, as it sees them: once a minute, a minute late."""
+    """Target tracking on messages waiting for each task and on CPU, as it sees them: once a minute, a minute late.
+
+    Of several policies the one that wants most tasks counts, so tasks go only where both let them go (the service's own rule).
+    """
 
     def __init__(self, scaling: BacklogScaling) -> None:
         self._scaling = scaling
-        self._points: deque[tuple[int, float, int]] = deque(maxlen=IN_DATAPOINTS + METRIC_LAG // METRIC_PERIOD_SECONDS)
+        self._points: deque[tuple[int, int, float, float]] = deque(maxlen=IN_DATAPOINTS + METRIC_LAG // METRIC_PERIOD_SECONDS)
         self._quiet_until = 0
 
-    def look(self, second: int, backlog: float, running: int) -> int:
+    def look(self, second: int, running: int, backlog: float, cpu_percent: float) -> int:
         """How many tasks are wanted, after this second."""
         if second % METRIC_PERIOD_SECONDS:
             return running
-        self._points.append((second, backlog, running))
+        self._points.append((second, running, backlog / max(1, running), cpu_percent))
         seen = [point for point in self._points if point[0] <= second - METRIC_LAG]
         if not seen or second < self._quiet_until:
             return running
-        wanted = self._scaling.desired(int(seen[-1][1]), seen[-1][2])
-        loads = [waiting / max(1, tasks) for _, waiting, tasks in seen]
-        if wanted > running and len(loads) >= OUT_DATAPOINTS and min(loads[-OUT_DATAPOINTS:]) > self._scaling.target:
-            self._quiet_until = second + self._scaling.scale_out_cooldown
-            return wanted
-        if wanted < running and len(loads) >= IN_DATAPOINTS and max(loads[-IN_DATAPOINTS:]) < IN_SHARE * self._scaling.target:
-            self._quiet_until = second + self._scaling.scale_in_cooldown
-            return wanted
+        scaling = self._scaling
+        _, tasks, load, cpu = seen[-1]
+        proposed = min(scaling.max_tasks, max(scaling.min_tasks, ceil(tasks * cpu / scaling.cpu_percent)))
+        by_backlog = self._wanted(running, [point[2] for point in seen], scaling.target, scaling.desired(int(load * tasks), tasks))
+        by_cpu = self._wanted(running, [point[3] for point in seen], scaling.cpu_percent, proposed)
+        wanted = max(by_backlog, by_cpu)
+        if wanted != running:
+            self._quiet_until = second + (scaling.scale_out_cooldown if wanted > running else scaling.scale_in_cooldown)
+        return wanted
+
+    def _wanted(self, running: int, values: list[float], target: float, proposed: int) -> int:
+        """One policy's tasks: what it proposes, once enough datapoints in a row are over the target, or well under it."""
+        if len(values) >= OUT_DATAPOINTS and min(values[-OUT_DATAPOINTS:]) > target:
+            return max(running, proposed)
+        if len(values) >= IN_DATAPOINTS and max(values[-IN_DATAPOINTS:]) < IN_SHARE * target:
+            return min(running, proposed)
         return running
 
 
@@ -141,12 +153,13 @@ def simulate(deployment: Deployment, seconds: int = HOUR, coming: Callable[[int]
             tasks = starting.popleft()[1]
         admitted = doors.admit(coming(second), backlog)
         waiting.append([second, admitted])
-        backlog = _serve(waiting, backlog + admitted, tasks * deployment.task_rate)
+        served = _serve(waiting, tasks * deployment.task_rate)
+        backlog = max(0.0, backlog + admitted - served)
         hour.backlog.append(backlog)
         hour.age.append(second - waiting[0][0] if waiting else 0)
         hour.tasks.append(tasks)
         planned = starting[-1][1] if starting else tasks
-        wanted = scaler.look(second, backlog, planned)
+        wanted = scaler.look(second, planned, backlog, 100 * served / (tasks * deployment.task_rate))
         if wanted > planned:
             starting.append((second + START_SECONDS, wanted))
         elif wanted < planned and not starting:
@@ -154,8 +167,8 @@ def simulate(deployment: Deployment, seconds: int = HOUR, coming: Callable[[int]
     return hour
 
 
-def _serve(waiting: deque[list[float]], backlog: float, capacity: float) -> float:
-    """Answer the oldest first; what is left."""
+def _serve(waiting: deque[list[float]], capacity: float) -> float:
+    """Answer the oldest first; how many."""
     left = capacity
     while waiting and left > 0:
         done = min(left, waiting[0][1])
@@ -163,7 +176,7 @@ def _serve(waiting: deque[list[float]], backlog: float, capacity: float) -> floa
         left -= done
         if waiting[0][1] <= 1e-9:
             waiting.popleft()
-    return max(0.0, backlog - (capacity - left))
+    return capacity - left
 
 
 def scenarios(measured_rate: float) -> dict[str, Deployment]:

@@ -20,8 +20,10 @@ from consumidor.score.records import ASSET_KINDS
 
 def by_pandas(uri: str, folder: str) -> int:
     """Rows of a Parquet file made by way of a DataFrame."""
+    client: MongoClient[dict[str, Any]]
     with MongoClient(uri) as client:
-        frame = pd.DataFrame([_row(document) for document in client.get_default_database()["scoredata"].find()])
+        stored: Any = client.get_default_database()["scoredata"]
+        frame = pd.DataFrame([_row(document) for document in stored.find()])
     frame.to_parquet(Path(folder) / "people.parquet", compression="zstd", index=False)
     return len(frame)
 

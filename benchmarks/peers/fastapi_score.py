@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -84,7 +84,8 @@ def build() -> FastAPI:
     settings = Settings.from_env("score-api")
     verifier, scorecard = build_verifier(settings), Scorecard.current()
     inquiries = Inquiries(aws.client(settings, "sqs"), settings.events_feed_queue_url)
-    collection = AsyncMongoClient(settings.base_b_uri, maxPoolSize=64).get_default_database()["scoredata"]
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(settings.base_b_uri, maxPoolSize=64)
+    collection = client.get_default_database()["scoredata"]
     bearer = HTTPBearer()
 
     @asynccontextmanager

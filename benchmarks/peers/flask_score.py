@@ -28,7 +28,8 @@ def build() -> Flask:
     settings = Settings.from_env("score-api")
     verifier, scorecard = build_verifier(settings), Scorecard.current()
     inquiries = Inquiries(aws.client(settings, "sqs"), settings.events_feed_queue_url)
-    collection = MongoClient(settings.base_b_uri, maxPoolSize=64).get_default_database()["scoredata"]
+    client: MongoClient[dict[str, Any]] = MongoClient(settings.base_b_uri, maxPoolSize=64)
+    collection = client.get_default_database()["scoredata"]
     verifier.start()
     inquiries.start()
     app = Flask(__name__)
