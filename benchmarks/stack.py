@@ -83,7 +83,7 @@ def own_stack(people: int, home: Path | None = None, **environment: str) -> Iter
 
 
 def _await(process: "subprocess.Popen[bytes]", home: Path, output: Path, people: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS + people / 1000
+    deadline = time.monotonic() + _START_SECONDS + people / 100
     while not (home / "stack.json").exists():
         if process.poll() is not None or time.monotonic() > deadline:
             lines = output.read_text(errors="replace").strip().splitlines()
