@@ -17,6 +17,7 @@ from consumidor.local.running import read_stack, register_client
 
 HOME = Path(os.environ.get("CONSUMIDOR_HOME") or Path(__file__).resolve().parent.parent / ".local")
 CLIENT = "notebook"  # a client of its own, so that nobody else takes its responses
+WARM_UP = 10
 ELDER, LARGE_REPORT = "465.092.081-72", "529.982.247-25"  # always among the synthetic people
 stack = read_stack(HOME)
 _login = register_client(HOME, CLIENT)
@@ -51,12 +52,12 @@ def command(*arguments: str) -> Any:
 
 
 def seconds_in_turns(works: Mapping[str, Callable[[], object]], times: int) -> dict[str, list[float]]:
-    """How long each call takes, in turns, so that whatever else the machine does falls on all; the first three do not count."""
+    """How long each call takes, in turns, so that whatever else the machine does falls on all; the first ten do not count."""
     took: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(times + 3):
+    for _ in range(times + WARM_UP):
         for name, work in works.items():
             took[name].append(_timed(work))
-    return {name: seconds[3:] for name, seconds in took.items()}
+    return {name: seconds[WARM_UP:] for name, seconds in took.items()}
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:

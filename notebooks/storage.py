@@ -15,7 +15,9 @@ from pymongo.errors import WriteError
 def ask(engines: Sequence[Engine], question: str, persons: Sequence[str], **others: Callable[[], object]) -> dict[str, list[float]]:
     """Seconds of each call of a question, about anybody, on each engine and beside `others`, in turns."""
     asked = {engine.name: partial(_ask_about_anybody, getattr(engine, question), persons) for engine in engines}
-    return seconds_in_turns(asked | others, times=150)
+    works = asked | others
+    seconds_in_turns(works, times=40)  # caches and just-in-time compilers warm
+    return seconds_in_turns(works, times=150)
 
 
 def _ask_about_anybody(question: Callable[[str], object], persons: Sequence[str]) -> None:
