@@ -19,7 +19,8 @@ DETAILS_BYTES = 8 * 1024  # of compact JSON
 CLOCK_SKEW_MS = 5 * 60 * 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-PERSON = re.compile(r"\A[0-9a-f]{32}\Z")
+# Patterns as JSON Schema knows them; a `$` of Python's also stands before a line break at the end, and none may follow.
+PERSON = re.compile(r"^[0-9a-f]{32}$(?!\n)")
 _SAFE_INTEGER = 2**53 - 1  # RFC 8259: the largest integer that every JSON reader agrees on
 _NOTHING = msgspec.Raw(b"{}")
 _RFC3339 = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -42,27 +43,29 @@ class Event(msgspec.Struct, frozen=True):
     details: msgspec.Raw = _NOTHING
 
 
-class _Wire(msgspec.Struct):
+class WireEvent(msgspec.Struct):
     """An event as any producer sends it, unknown fields ignored; `read_event` makes it an Event."""
 
-    event_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:~-]{1,128}\Z")]
+    event_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:~-]{1,128}$(?!\n)")]
     kind: Kind
     occurred_at: _RFC3339
     institution: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     person: Annotated[str, msgspec.Meta(pattern=PERSON.pattern)] | None = None
     cpf: str | None = None
     amount: Annotated[int, msgspec.Meta(ge=-_SAFE_INTEGER, le=_SAFE_INTEGER)] | None = None
-    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] | None = None
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] | None = None
     details: msgspec.Raw = _NOTHING
 
 
-class _Envelope(msgspec.Struct):
+class Envelope(msgspec.Struct):
+    """A message of the feed queue, its events still to be read."""
+
     version: int
     events: msgspec.Raw = _NOTHING
 
 
-_wire = msgspec.json.Decoder(_Wire)
-_envelope = msgspec.json.Decoder(_Envelope)
+_wire = msgspec.json.Decoder(WireEvent)
+_envelope = msgspec.json.Decoder(Envelope)
 _event_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -157,7 +160,7 @@ def read_event(raw: bytes | msgspec.Raw, now_ms: int, person_of: Callable[[str],
     )
 
 
-def _check_values(wire: _Wire, ms: int, now_ms: int, details: bytes) -> None:
+def _check_values(wire: WireEvent, ms: int, now_ms: int, details: bytes) -> None:
     """What a field's type alone cannot say."""
     wrong: list[FieldError] = []
     if (wire.person is None) == (wire.cpf is None):

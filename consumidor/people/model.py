@@ -10,11 +10,12 @@ from consumidor.errors import FieldError
 
 Purpose = Literal["credit", "rental", "employment", "collection", "own"]
 DebtStatus = Literal["open", "paid", "renegotiated"]
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-State = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
-PostalCode = Annotated[str, msgspec.Meta(pattern="^[0-9]{5}-?[0-9]{3}$")]
+# `$` alone would let a line break at the end pass.
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+State = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
+PostalCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5}-?[0-9]{3}$(?!\n)")]
 Cents = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
-Date = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Date = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)")]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_VERSION = 1
 NO_REPORT = msgspec.Raw()  # one object for all: a field is left out where it is this very default

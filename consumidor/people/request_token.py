@@ -5,13 +5,12 @@ token never rests in a queue.
 """
 
 import json
-import re
 import time
-import uuid
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jwt
+import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from consumidor.auth import canonical, strict_object
@@ -24,13 +23,33 @@ from consumidor.errors import (
     SettingsError,
     UnknownVersion,
 )
-from consumidor.people.model import MESSAGE_VERSION, PURPOSES
+from consumidor.people.model import MESSAGE_VERSION, Purpose
 from consumidor.settings import Document
 
 TYPE, ISSUER, AUDIENCE = "people-request+jwt", "people-api", "people-worker"
 LIFE = 12 * 3600  # seconds a request may wait for its answer
 SIZE_LIMIT = 4096  # a true request has about 700 bytes
 LEEWAY = 30  # seconds of clock difference allowed
+
+
+# A `$` of Python's also stands before a line break at the end: none may follow.
+Client = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,40}$(?!\n)")]
+RequestId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$(?!\n)")]
+Person = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a request message claims; `iat` and `exp` in seconds since 1970."""
+
+    version: Literal[1]
+    iss: Literal["people-api"]
+    aud: Literal["people-worker"]
+    sub: Client
+    jti: RequestId
+    person: Person
+    purpose: Purpose
+    iat: int
+    exp: int
 
 
 class Request(NamedTuple):
@@ -98,7 +117,7 @@ class RequestVerifier:
             return _request(claims)
         except MessageRefused as error:
             client, request_id = claims.get("sub"), claims.get("jti")
-            known = _is_client(client) and _is_uuid(request_id)
+            known = _is(client, Client) and _is(request_id, RequestId)
             return RefusedRequest(error, client, request_id) if known else RefusedRequest(error)
 
     def _authentic(self, message: str) -> dict[str, Any]:
@@ -147,30 +166,23 @@ def _request(claims: dict[str, Any]) -> Request:
         raise UnknownVersion("the message's version is not known here")
     if claims.get("iss") != ISSUER or claims.get("aud") != AUDIENCE:
         raise ForgedMessage("the message is not from the people API to the worker")
-    right = {
-        "sub": _is_client(claims.get("sub")),
-        "jti": _is_uuid(claims.get("jti")),
-        "person": isinstance(claims.get("person"), str) and re.fullmatch("[0-9a-f]{32}", claims["person"]) is not None,
-        "purpose": claims.get("purpose") in PURPOSES,
-        "iat": type(claims.get("iat")) is int and claims["iat"] <= time.time() + LEEWAY,
-        "exp": type(claims.get("exp")) is int,
-    }
-    if not all(right.values()):
-        raise MalformedMessage(f"wrong claims: {', '.join(name for name, good in right.items() if not good)}")
-    if claims["exp"] + LEEWAY <= time.time():
-        raise ExpiredMessage("the request waited past its deadline")
-    return Request(claims["sub"], claims["jti"], claims["person"], claims["purpose"], claims["exp"])
-
-
-def _is_client(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[a-z0-9-]{1,40}", value) is not None
-
-
-def _is_uuid(value: object) -> bool:
     try:
-        return isinstance(value, str) and str(uuid.UUID(value)) == value
-    except ValueError:
+        read = msgspec.convert(claims, Claims)
+    except msgspec.ValidationError as error:
+        raise MalformedMessage("wrong claims") from error
+    if read.iat > time.time() + LEEWAY:
+        raise MalformedMessage("issued in the future")
+    if read.exp + LEEWAY <= time.time():
+        raise ExpiredMessage("the request waited past its deadline")
+    return Request(read.sub, read.jti, read.person, read.purpose, read.exp)
+
+
+def _is(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
         return False
+    return True
 
 
 def _public_keys(text: str) -> dict[str, Any]:
