@@ -125,10 +125,13 @@ def _begin(job: Job, partitions: int | None) -> int:
 
 
 def _partitions(job: Job) -> int:
-    """The power of two, up to 256, that keeps a partition small, and the files of a small base few."""
+    """The power of two, up to 256, that keeps a partition small, and the files of a small base few.
+
+    One bucket, in the index, stands for all: pseudonyms are spread evenly, and a server may have to read everything to count it.
+    """
     with pymongo.timeout(_ANSWER_SECONDS):
-        people: int = _CLIENTS.collection(job.uri).estimated_document_count()
-    return min(BUCKETS, 1 << (people // PEOPLE).bit_length())
+        of_one: int = _CLIENTS.collection(job.uri).count_documents({"bucket": 0}, limit=PEOPLE)
+    return min(BUCKETS, 1 << (of_one * BUCKETS // PEOPLE).bit_length())
 
 
 def _finish(job: Job, entries: pd.DataFrame) -> dict[str, Any]:

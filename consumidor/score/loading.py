@@ -113,19 +113,6 @@ def insert_base_b(uri: str, documents: Documents, progress: Progress = lambda _:
     return _write(uri, documents, progress, _insert)
 
 
-def count_base_b(uri: str) -> int:
-    """How many people Base B holds, roughly.
-
-    Raises:
-        DependencyDown: Base B does not answer.
-    """
-    try:
-        with connect(uri) as client:
-            return int(client[database_of(uri)][COLLECTION].estimated_document_count())
-    except PyMongoError as error:
-        raise DependencyDown("base_b") from error
-
-
 def _write(uri: str, documents: Documents, progress: Progress, write: Callable[[Collection[Any], list[dict[str, Any]]], None]) -> int:
     written = 0
     try:

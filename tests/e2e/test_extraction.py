@@ -160,10 +160,10 @@ def test_killed_and_continued(whole: tuple[Path, dict[str, Any]], filled: BaseB,
     assert {file.name for file in data.iterdir()} == {Path(path).name for path in hashes(whole[1])}
 
 
-@pytest.mark.parametrize(("people_there", "wanted"), [(0, 1), (2047, 1), (2048, 2), (10_000, 8), (200_000, 128), (524_288, 256), (10**9, 256)])
-def test_partitions_by_size(people_there: int, wanted: int) -> None:
+@pytest.mark.parametrize(("in_a_bucket", "wanted"), [(0, 1), (7, 1), (8, 2), (39, 8), (781, 128), (2048, 256)])
+def test_partitions_by_size(in_a_bucket: int, wanted: int) -> None:
     """A small base makes few files, and none makes more than there are buckets."""
-    collection = SimpleNamespace(estimated_document_count=lambda: people_there)
+    collection = SimpleNamespace(count_documents=lambda _, limit: min(in_a_bucket, limit))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "_CLIENTS", SimpleNamespace(collection=lambda _: collection))
         assert extraction._partitions(extraction.Job("mongodb://x/y", Folder.at("."), None, {})) == wanted
