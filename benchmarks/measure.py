@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+import structlog
+
+from consumidor import telemetry
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -106,6 +109,15 @@ def cpu_of(processes: Iterable[psutil.Process]) -> Iterator[list[float]]:
 
 def _cpu(processes: list[psutil.Process]) -> float:
     return float(sum(times.user + times.system for process in processes for times in [process.cpu_times()]))
+
+
+@contextmanager
+def logged_aside() -> Iterator[None]:
+    """What is compared in this very process logs as it does when deployed, a line a message, but not into our table."""
+    with tempfile.TemporaryFile("w") as log:
+        telemetry.configure_logging("prd")
+        structlog.configure(logger_factory=structlog.WriteLoggerFactory(log))
+        yield
 
 
 def context() -> dict[str, Any]:

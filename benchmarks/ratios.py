@@ -7,17 +7,13 @@ python -m benchmarks.ratios --list        their names
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-import structlog
-
 from benchmarks import ratios_events, ratios_http, ratios_people, ratios_score, ratios_size
-from benchmarks.measure import RESULTS, ROOT, Figure, context, write_json, write_text
+from benchmarks.measure import RESULTS, ROOT, Figure, context, logged_aside, write_json, write_text
 from benchmarks.stack import Place
-from consumidor import telemetry
 from consumidor.errors import ConsumidorError
 
 FILE = RESULTS / "ratios.json"
@@ -188,9 +184,7 @@ def main(arguments: list[str]) -> int:
         return 2
     names = arguments or list(COMPARISONS)
     try:
-        with tempfile.TemporaryFile("w") as log:
-            telemetry.configure_logging("prd")
-            structlog.configure(logger_factory=structlog.WriteLoggerFactory(log))  # a line a message, as deployed, but not into our table
+        with logged_aside():
             rows = measure(names)
     except ConsumidorError as error:
         print(f"nothing was written: {error.detail}", file=sys.stderr)

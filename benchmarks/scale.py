@@ -26,13 +26,13 @@ import matplotlib.pyplot as plt
 import psutil
 import urllib3
 
-from benchmarks.measure import RESULTS, Took, context, cpu_of, in_turns, spread, timed, write_json
+from benchmarks.measure import RESULTS, Took, context, cpu_of, in_turns, logged_aside, spread, timed, write_json
 from benchmarks.ratios_http import token_of
 from benchmarks.ratios_people import Bench, bench
 from benchmarks.stack import Stack, own_stack
 from consumidor import cpf
 from consumidor.client import Consumidor
-from consumidor.errors import ConsumidorError
+from consumidor.errors import CommandError, ConsumidorError
 from consumidor.local import synthetic
 from consumidor.local.seeding import SEED
 from consumidor.people.request_token import Request
@@ -160,11 +160,13 @@ def _drain(at: Bench, threads: int) -> Callable[[], Took]:
                     left[0] -= len(messages)
 
         def work() -> int:
-            running = [threading.Thread(target=rounds) for _ in range(threads)]
+            running = [threading.Thread(target=rounds, daemon=True) for _ in range(threads)]
             for thread in running:
                 thread.start()
-            while left[0] > 0:
+            while left[0] > 0 and any(thread.is_alive() for thread in running):
                 time.sleep(0.001)
+            if left[0] > 0:
+                raise CommandError(f"{left[0]} of {MESSAGES} messages were not answered")
             return MESSAGES
 
         return timed(work)
@@ -218,7 +220,7 @@ def main(given: list[str]) -> int:
     options = parser.parse_args(given)
     sizes = [*options.sizes, 1_000_000] if options.million else options.sizes
     try:
-        with own_stack(2_000) as stack:
+        with logged_aside(), own_stack(2_000) as stack:
             threads = measure_threads(stack)
         results = {**context(), "processes": list(_PROCESSES), "threads": threads, "sizes": measure_sizes(sizes)}
     except (ConsumidorError, psutil.Error) as error:
