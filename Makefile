@@ -37,6 +37,10 @@ bench: $(VENV)/.local $(VENV)/.test
 load: $(VENV)/.local $(VENV)/.test
 	$(BIN)/python -m benchmarks.load $(ARGS)
 
+# Against the stack that `make run` serves, or that of CONSUMIDOR_HOME; keeps the outputs. Some only: make notebooks ONLY="03_people_path".
+notebooks: $(VENV)/.local $(VENV)/.test
+	$(BIN)/python notebooks/execute.py $(ONLY)
+
 lambdas: $(VENV)/.local
 	$(BIN)/python infra_pulumi/lambdas.py $(if $(ARCH),--arch $(ARCH))
 
