@@ -126,7 +126,9 @@ def from_environment() -> Starlette:
     """One of several processes of the service."""
     settings = Settings.from_env("score-api")
     telemetry.configure_logging(settings.environment)
-    return build_score_api(settings)
+    app = build_score_api(settings)
+    web.settle()
+    return app
 
 
 def serve(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from pymongo.errors import OperationFailure, WriteError
+from pymongo.errors import AutoReconnect, OperationFailure, WriteError
 
 from consumidor.errors import CommandError, DependencyDown, SettingsError
 from consumidor.local.supervisor import free_port
@@ -19,7 +19,7 @@ from consumidor.local.synthetic_credit import documents, profiles, record, seed_
 from consumidor.score.loading import insert_base_b, load_base_b
 from consumidor.score.model import Scorecard, attributes, score
 from consumidor.score.records import Address, Asset, Income, Record, document, profile, validator
-from consumidor.score.store import MongoStore, Store, database_of, migrate_base_b
+from consumidor.score.store import Document, MongoStore, Store, database_of, migrate_base_b
 from tests.score_doubles import FakeStore
 from tests.servers.mongodb import BaseB, scoredata
 
@@ -100,6 +100,33 @@ def test_a_server_that_is_not_there(question: Callable[[Store], Awaitable[Any]])
         ask(lambda: real_store(uri), question)
     assert time.monotonic() - started < 4
     gc.collect()
+
+
+@pytest.mark.parametrize(("broken", "answers"), [(1, True), (2, False)])
+def test_a_broken_connection_is_tried_once_more(base_b: BaseB, monkeypatch: pytest.MonkeyPatch, broken: int, answers: bool) -> None:
+    """A read that meets a fail-over is repeated once; where that fails too, Base B is down."""
+    insert_base_b(base_b.owner_uri, [document(ANA, RECORD)])
+    calls = []
+
+    async def ask_twice() -> Document:
+        async with real_store(base_b.reader_uri) as store:
+            command = store._database.command  # type: ignore[attr-defined]  # the real store's
+
+            async def breaking(*arguments: Any, **options: Any) -> Any:
+                calls.append(arguments)
+                if len(calls) <= broken:
+                    raise AutoReconnect("connection closed")
+                return await command(*arguments, **options)
+
+            monkeypatch.setattr(store._database, "command", breaking)  # type: ignore[attr-defined]  # as above
+            return await store.find(ANA) or {}
+
+    if answers:
+        assert profile(anyio.run(ask_twice), DAY) == profile(document(ANA, RECORD), DAY)
+    else:
+        with pytest.raises(DependencyDown):
+            anyio.run(ask_twice)
+    assert len(calls) == 2
 
 
 def test_migrating_again_changes_nothing(base_b: BaseB) -> None:
