@@ -76,8 +76,8 @@ def _json(event: object, **_: object) -> str:
 
 def trace_id(traceparent: str | None) -> str:
     """The trace id of a W3C `traceparent`, or a new one where there is none (w3.org/TR/trace-context)."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    return match.group(1) if match else secrets.token_hex(16)
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    return match.group(1) if match else f"{getrandbits(128):032x}"
 
 
 def traceparent(trace: str) -> str:

@@ -4,19 +4,20 @@ The card (`scorecard.json`, made by `training.py`) cuts seven attributes into bi
 up to 1000; a score is the sum, so nothing is ever clamped. What is absent, or not of the kind the card knows, gets the missing bin.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from datetime import date
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 Band = Literal["very_low", "low", "good", "excellent"]
 Language = Literal["en", "pt"]
 MOST_REASONS = 4
-_BANDS: tuple[tuple[int, Band], ...] = ((300, "very_low"), (500, "low"), (700, "good"), (1000, "excellent"))  # as in Brazil
+_BANDS: tuple[Band, ...] = get_args(Band)
+_BAND_ENDS = (300, 500, 700)  # as Brazil's bureaus have them
 
 # Property and savings as the loans' data tells them apart: the best of what one has, in this order, and the sum of money kept.
 _PROPERTY = {"real_estate": 3, "life_insurance": 2, "vehicle": 1, "other": 1}
@@ -180,10 +181,10 @@ def score(document: Mapping[str, Any], as_of: date, scorecard: Scorecard, langua
     """The score of a Base B document on a date. The same document, date and card give the same answer for ever."""
     placed = scorecard.place(document, as_of)
     total = sum([at.points for at in placed])
-    costly = sorted([at for at in placed if at.lost > 0], key=_by_loss, reverse=True)[:MOST_REASONS]
+    costly = sorted([at for at in placed if at.lost], key=_by_loss, reverse=True)[:MOST_REASONS]
     return Score(total, band(total), [at.reasons[language] for at in costly], scorecard.version, as_of)
 
 
 def band(total: int) -> Band:
     """0-300 very_low, 301-500 low, 501-700 good, 701-1000 excellent."""
-    return next(name for highest, name in _BANDS if total <= highest)
+    return _BANDS[bisect_left(_BAND_ENDS, total)]
