@@ -15,7 +15,7 @@ from consumidor.local import credentials
 from consumidor.local.aws import Aws
 from consumidor.local.running import read_environment, read_stack
 
-PEEK_SECONDS = 5  # a dead letter that was looked at is back after this
+PEEK_SECONDS = 5  # a dead letter that was looked at is back after this at the latest
 _QUEUES = {"people-requests": "people_requests", "events-feed": "events_feed"}
 
 
@@ -36,6 +36,7 @@ def list_dead_letters(home: Path, queue: str) -> list[dict[str, Any]]:
                 "age_s": round(time.time() - message.sent_at),
                 "bytes": len(message.body.encode()),
             }
+    queues.change_visibility(sqs, url, dict.fromkeys(letters, 0))  # so that a redrive right after this finds them
     return list(letters.values())
 
 
