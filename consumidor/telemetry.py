@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, MutableMapping
+from random import getrandbits
 from typing import Any
 
 import msgspec
