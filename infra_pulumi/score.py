@@ -18,6 +18,8 @@ from queues import Queue
 from service import Service, ServiceArgs
 from task import Container, Task, TaskArgs
 
+_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"  # filled in by EventBridge Scheduler (its user guide, "context attributes")
+
 
 @dataclass(frozen=True)
 class ScoreArgs:
@@ -87,10 +89,13 @@ class Score(pulumi.ComponentResource):
             ),
             Statement(("kms:GenerateDataKey", "kms:Decrypt"), (args.keys["base-b"],)),
         )
-        to = pulumi.Output.format("s3://{}/base-b", args.extractions.name)
-        main = Container(["consumidor", "extract", "--to", to], args.platform.settings, {"BASE_B_URI": args.base_b_uri})
+        main = Container(self._extract_to("by-hand"), args.platform.settings, {"BASE_B_URI": args.base_b_uri})
         task = TaskArgs(args.platform, main, args.platform.environment.extract, may, args.platform.extraction_image)
         return Task("extract", task, self._child)
+
+    def _extract_to(self, folder: str) -> list[pulumi.Input[str]]:
+        """The command; an extraction continues what its folder holds, so that each night has a folder of its own."""
+        return ["consumidor", "extract", "--to", pulumi.Output.format("s3://{}/base-b/{}", self._args.extractions.name, folder)]
 
     def _schedule(self) -> None:
         """Every night at 03:00 in São Paulo; disabled until there is an image to run."""
@@ -114,6 +119,7 @@ class Score(pulumi.ComponentResource):
         run = aws.scheduler.ScheduleTargetEcsParametersArgs(
             task_definition_arn=task.definition_arn, launch_type="FARGATE", task_count=1, network_configuration=where
         )
+        tonight = [{"name": "extract", "command": self._extract_to(_SCHEDULED_TIME)}]
         aws.scheduler.Schedule(
             "extract",
             description="consumidor: nightly extraction of Base B",
@@ -125,6 +131,7 @@ class Score(pulumi.ComponentResource):
                 arn=platform.cluster_arn,
                 role_arn=role.arn,
                 ecs_parameters=run,
+                input=pulumi.Output.json_dumps({"containerOverrides": tonight}),
                 retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(maximum_retry_attempts=3, maximum_event_age_in_seconds=3600),
             ),
             opts=self._child,

@@ -6,6 +6,7 @@ is changed in the DSN that the program made. Everything else that a process is t
 
 import datetime as dt
 import fnmatch
+import json
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ from tests.infra.recording import ROOT, Job, record_all
 from tests.infra.witness import Witness
 
 PORTS = {"api": "PORT", "worker": "METRICS_PORT", "score-api": "PORT"}
+WITNESSED = (*PORTS, "extract")
 SEED = 6
 
 
@@ -99,7 +101,7 @@ class Deployment:
         place = Place(endpoint, self._balancer.url, str(folder))
         self.graph = record_all({"deployed": Job("dev", arns, place=place._asdict())}, folder)["deployed"]
         assert self.graph.failed is None, self.graph.failed
-        self.witnesses = {process: Witness(endpoint, self.graph) for process in PORTS}
+        self.witnesses = {process: Witness(endpoint, self.graph) for process in WITNESSED}
         self._supervisors: dict[str, Supervisor] = {}
         (self._api,) = self.graph.of("apigatewayv2:Api")
         self._pool = urllib3.PoolManager(retries=False)
@@ -145,6 +147,17 @@ class Deployment:
         environment = self.environment("migrate", owner_dsn) | {"BASE_A_OWNER_DSN": owner_dsn, "PATH": ""}
         del environment["PGPASSWORD"]
         _run(self._command("migrate"), environment)
+
+    def extract(self, owner_dsn: str) -> str:
+        """Run tonight's extraction as its schedule would; the folder that it was told of."""
+        (schedule,) = self.graph.of("scheduler:Schedule")
+        text = schedule.get("target")["input"].replace("<aws.scheduler.scheduled-time>", "2026-11-22T06:00:00Z")
+        (override,) = json.loads(text)["containerOverrides"]
+        name, *rest = override["command"]
+        assert override["name"] == self.graph.container("extract")["name"]
+        environment = self.environment("extract", owner_dsn) | {"HOME": str(self._folder)}
+        _run([str(Path(sys.executable).with_name(name)), *rest], environment)
+        return str(rest[-1])
 
     def _seed(self, owner_dsn: str) -> None:
         told = self.environment("api", owner_dsn) | self.environment("migrate", owner_dsn)

@@ -141,6 +141,13 @@ def test_a_forged_request_is_a_dead_letter(deployed: Deployment) -> None:
     assert letter["MessageAttributes"]["reason"]["StringValue"] == "MalformedMessage"
 
 
+def test_an_extraction_lands_in_its_bucket(deployed: Deployment, owner_dsn: str) -> None:
+    """The schedule's own command writes Parquet into tonight's folder of the bucket that the program made."""
+    bucket, _, folder = deployed.extract(owner_dsn).removeprefix("s3://").partition("/")
+    listed = deployed.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{folder}/")["Contents"]
+    assert any(one["Key"].endswith(".parquet") for one in listed)
+
+
 @pytest.mark.parametrize("route", CONTRACT)
 def test_every_route_asks_for_its_scope(deployed: Deployment, route: str) -> None:
     """401 without a token, 403 with every scope but the right one."""
@@ -153,7 +160,7 @@ def test_every_route_asks_for_its_scope(deployed: Deployment, route: str) -> Non
 def test_roles_allow_what_the_processes_do(deployed: Deployment) -> None:
     """Every call to AWS that a process made in the tests above, its last checkpoint included, is one that its role allows."""
     deployed.stop_process("worker")
-    for process, role in {"api": "api", "worker": "worker", "score-api": "score"}.items():
+    for process, role in {"api": "api", "worker": "worker", "score-api": "score", "extract": "extract"}.items():
         assert deployed.witnesses[process].rights
         assert deployed.witnesses[process].missing(role) == []
     done = {right.action for right in deployed.witnesses["worker"].rights}

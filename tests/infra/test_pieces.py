@@ -15,11 +15,15 @@ from autoscaling import BACKLOG_PER_TASK, BacklogScaling
 from containers import CA_BUNDLE
 from environments import ENVIRONMENTS
 from function import RUNTIME
+from metrics import NAMESPACE
+from prometheus_client import REGISTRY
 from pymongo import MongoClient
 
 from consumidor.clients import Clients
 from consumidor.local.supervisor import Server, Supervisor, free_port
+from consumidor.people import worker
 from consumidor.people.request_token import Request, RequestVerifier, Signer
+from consumidor.settings import PROCESSES
 from tests.infra.draw import PICTURE, STACK, picture
 from tests.infra.graph import Graph
 from tests.infra.mutations import PROGRAM
@@ -177,6 +181,19 @@ def test_the_workflow_tests_before_it_previews() -> None:
     assert workflow["jobs"]["preview"]["needs"] == "test"
     assert [name for name, job in workflow["jobs"].items() if "id-token" in job.get("permissions", {})] == ["preview"]
     assert "secrets." not in text
+
+
+def test_the_dashboard_shows_metrics_that_exist(graphs: Mapping[str, Graph]) -> None:
+    """Each of our own metrics on the dashboard is one that a process writes as an EMF line, under that process's name."""
+    assert worker  # its metrics are registered by importing it
+    known = {family.name for family in REGISTRY.collect()}
+    (dashboard,) = graphs["dev"].of("cloudwatch:Dashboard")
+    graphed = [metric for widget in dashboard.document("dashboardBody")["widgets"] for metric in widget["properties"].get("metrics", [])]
+    own = [metric for metric in graphed if metric[0] == NAMESPACE]
+    assert own
+    for _, name, dimension, process in own:
+        assert f"consumidor_{name.removesuffix('_total')}" in known
+        assert (dimension, process in PROCESSES) == ("process", True)
 
 
 def test_the_zips_are_for_the_lambdas_runtime() -> None:

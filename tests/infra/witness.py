@@ -7,6 +7,7 @@ import fnmatch
 import json
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -15,8 +16,25 @@ import urllib3
 
 from tests.infra.graph import Graph
 
-_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"}
+_OWN = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}  # of each connection, not of what it carries
 _S3 = {"PUT": "s3:PutObject", "GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject", "POST": "s3:PutObject"}
+
+
+def _read_body(request: BaseHTTPRequestHandler) -> bytes:
+    """A request's body, chunked or not: Arrow's S3 client sends chunks."""
+    if request.headers.get("transfer-encoding", "").lower() != "chunked":
+        return request.rfile.read(int(request.headers.get("content-length") or 0))
+    body = b""
+    while size := int(request.rfile.readline().split(b";")[0], 16):
+        body += request.rfile.read(size)
+        request.rfile.readline()
+    while request.rfile.readline().strip():  # trailers
+        pass
+    return body
+
+
+def _passed_on(headers: Message) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _OWN}
 
 
 class Right(NamedTuple):
@@ -39,16 +57,17 @@ class Witness:
             protocol_version = "HTTP/1.1"
 
             def _forward(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                body = _read_body(self)
                 witness._remember(self.command, self.path, self.headers["X-Amz-Target"] or "", body)
                 answer = pool.request(
-                    self.command, behind + self.path, body=body, headers=dict(self.headers), redirect=False, decode_content=False
+                    self.command, behind + self.path, body=body, headers=_passed_on(self.headers), redirect=False, decode_content=False
                 )
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
-                    if name.lower() not in _HOP:
+                    if name.lower() not in _OWN:
                         self.send_header(name, value)
-                self.send_header("content-length", str(len(answer.data)))
+                length = answer.headers.get("content-length", "0") if self.command == "HEAD" else str(len(answer.data))
+                self.send_header("content-length", length)
                 self.end_headers()
                 self.wfile.write(answer.data)
 
