@@ -16,7 +16,7 @@ named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 def read(path: Path) -> Any:
     """A notebook as it is committed."""
-    return nbformat.read(path, as_version=4)
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat leaves it untyped
 
 
 def cpu_of_children() -> float:
