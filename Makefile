@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint bench load notebooks lambdas image clean
+.PHONY: run test faults lint bench load notebooks lambdas image clean
 
 run: $(VENV)/.local
 	$(BIN)/consumidor up --demo
 
 test: $(VENV)/.test lint
 	$(BIN)/pytest
+
+# About an hour: the long set of what is in tests/faults and of the leak scan. What it finds goes to benchmarks/results/faults.json.
+faults: $(VENV)/.test
+	FAULT_RESULTS=$(CURDIR)/benchmarks/results/faults.json FAULT_PEOPLE=10003 FAULT_CPFS=10000 FAULT_KIDS=100000 FAULT_EXAMPLES=5000 \
+	  FAULT_HTTP_EXAMPLES=300 FAULT_SCHEDULES=5000 FAULT_OUTAGE_SECONDS=20 FAULT_REQUESTS=5000 FAULT_KILLS=5 \
+	  $(BIN)/pytest tests/faults tests/e2e/test_leaks.py --timeout 3600
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

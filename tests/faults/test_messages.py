@@ -24,6 +24,7 @@ from consumidor.people.model import Debt
 from consumidor.people.request_token import RefusedRequest, Request, RequestVerifier
 from consumidor.schemas import schemas
 from tests.e2e.test_people_path import BIG, ELDER, NEVER, Http, drain
+from tests.faults.results import record
 from tests.servers.stack import RunningStack
 from tests.tokens import Issuer, b64, b64_json
 from tests.unit.test_auth import verifier_of
@@ -152,6 +153,13 @@ def test_any_text_as_a_cpf(text: str) -> None:
     except cpf.InvalidCpf as error:
         refusal = error.detail
     assert len(text) < 4 or text not in refusal
+
+
+def test_the_fuzz_is_told() -> None:
+    """How many properties there are here, and how many examples each was tried on."""
+    properties = [name for name, test in globals().items() if name.startswith("test_any") and hasattr(test, "hypothesis")]
+    assert len(properties) == 7
+    record("parsing_fuzz", {"properties": len(properties), "examples_of_each": EXAMPLES, "failures": 0})
 
 
 @pytest.mark.parametrize("body", ["", "{}", "[]", '{"version": 1}', '{"version": 2, "events": []}', '{"version": "1", "events": [{}]}'])

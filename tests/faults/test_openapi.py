@@ -1,6 +1,7 @@
 """The whole of /openapi.json under fuzz by schemathesis: no 5xx, every answer as documented, nothing without a token."""
 
 import os
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.e2e.test_people_path import ELDER, Http, drain
+from tests.faults.results import record
 from tests.servers.stack import RunningStack
 
 EXAMPLES = int(os.environ.get("FAULT_HTTP_EXAMPLES", "12"))  # of each call and kind; `make faults`: 1,000
@@ -25,6 +27,7 @@ CALLS = [
     ("GET", "/v1/events/latest"),
 ]  # fmt: skip
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+STATUSES: dict[str, Counter[str]] = {}
 pytestmark = pytest.mark.stack
 
 
@@ -59,7 +62,8 @@ def test_every_answer_is_documented(stack: RunningStack, api: Any, method: str, 
         case.validate_response(answer, checks=CHECKS)
 
     check()
-    print(f"{method} {path}: {len(sent)} requests, statuses {sorted(set(sent))}")
+    STATUSES.setdefault(f"{method} {path}", Counter()).update(str(status) for status in sent)
+    record("http_fuzz", {call: dict(sorted(counts.items())) for call, counts in STATUSES.items()})
     drain(Http(stack, "acme"))
 
 

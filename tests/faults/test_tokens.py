@@ -1,5 +1,6 @@
 """Attacks on the token check (their table is `tests/attacks.py`), and callers who flood it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from consumidor.auth import FetchNeeded, KeySet, Verifier
 from consumidor.clients import Clients
 from consumidor.errors import Forbidden, Unauthenticated
 from tests.attacks import ATTACKS, PUBLISHED, Attack
+from tests.faults.results import record
 from tests.tokens import AUDIENCE, ISSUER, Issuer, b64, b64_json
 from tests.unit.test_auth import REGISTRY, verifier_of
 
@@ -49,6 +51,17 @@ def test_attacks_are_refused(issuer: Issuer, verifier: Verifier, attack: Attack)
         verifier.verify(attack(issuer))
     assert verifier.verify(issuer.token()).client == "acme"
     assert issuer.fetches == fetches
+
+
+def test_the_table_is_told(issuer: Issuer, verifier: Verifier) -> None:
+    """How many attacks there are, and how many of them got in."""
+    accepted = 0
+    for attack in ATTACKS.values():
+        with contextlib.suppress(Unauthenticated):
+            verifier.verify(attack(issuer))
+            accepted += 1
+    record("token_attacks", {"attacks": len(ATTACKS), "wrong_keys": len(PUBLISHED), "accepted_wrongly": accepted})
+    assert accepted == 0
 
 
 def test_a_registered_sub_does_not_vouch_for_another_client_id(issuer: Issuer, verifier: Verifier) -> None:
@@ -130,7 +143,7 @@ def test_a_flood_of_made_up_kids(monkeypatch: pytest.MonkeyPatch) -> None:
         flooded.append(_seconds_of(verifier, good))
         clock[0] += 10 * auth.COOLDOWN * 20 / KIDS if turn else 0.0
     kept = statistics.median(alone) / statistics.median(flooded)
-    print(f"{KIDS:,} random kids over ten cooldowns: {issuer.fetches} readings; a true caller keeps {kept:.0%} of their rate")
+    record("made_up_kids", {"kids": KIDS, "cooldowns": 10, "readings": issuer.fetches, "rate_kept": round(kept, 2)})
     assert issuer.fetches <= 11
     assert kept >= 0.9
 

@@ -14,6 +14,7 @@ import pytest
 from consumidor import queues
 from consumidor.people.model import Response
 from tests.e2e.test_people_path import ELDER, Http, drain
+from tests.faults.results import record
 from tests.servers.stack import RunningStack
 
 REQUESTS = int(os.environ.get("FAULT_REQUESTS", "1000"))  # the README's figures are of 5,000
@@ -35,7 +36,9 @@ def test_kills_under_load_lose_nothing(stack: RunningStack) -> None:
             answered.update(_take(stack))
         rows = _logged(connection, accepted)
     lost, repeated = set(accepted) - set(answered), sum(answered.values()) - len(answered)
-    print(f"accepted {len(accepted)}, answered {len(answered)}, lost {len(lost)}, repeated {repeated}, kills {kills}, log rows {rows}")
+    found = {"accepted": len(accepted), "answered": len(answered), "lost": len(lost), "repeated": repeated, "log_rows": rows}
+    found["kills"] = kills
+    record("kills_under_load", found)
     assert (lost, kills, rows) == (set(), KILLS, len(accepted))
     assert set(answered) == set(accepted)
     assert '"differences": []' in stack.run("audit", "verify", "--json")
