@@ -20,6 +20,7 @@ from consumidor.errors import CommandError
 # What names of entries and figures begin with, longest first where two would do, and the path they are about.
 _PATHS = {"people": "people", "worker": "people", "seeding": "people", "size-people": "people", "size-base-a": "people", "base-a": "people",
           "score": "score", "token": "score", "extraction": "score", "size-score": "score"}  # fmt: skip
+_CHANGED = " with uncommitted changes"
 _FATES = {"accepted": "answered", "refused": "429, backlog over its limit", "throttled": "429, gateway"}
 
 
@@ -30,14 +31,21 @@ class Run(NamedTuple):
     course: list[dict[str, float]]
 
 
-def load_run(name: str) -> Run:
-    """A committed run of Locust.
+def load_runs() -> dict[str, Run]:
+    """Every whole run of Locust there is, by its name, the longest first.
 
     Raises:
-        CommandError: it is not whole; says what is missing.
+        CommandError: there is none, or one is not whole; says what is missing.
     """
-    facts = read_run(RESULTS / name)
-    with (RESULTS / name / "stats_history.csv").open(encoding="utf-8") as file:
+    found = {file.parent.name: _load_run(file.parent) for file in RESULTS.glob("*/run.json")}
+    if not found:
+        raise CommandError("there is no load run in benchmarks/results: run `make load`")
+    return dict(sorted(found.items(), key=lambda one: -one[1].facts["duration_s"]))
+
+
+def _load_run(folder: Path) -> Run:
+    facts = read_run(folder)
+    with (folder / "stats_history.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated" and row["95%"] != "N/A"]
     course = [
         {"second": float(row["Timestamp"]) - float(rows[0]["Timestamp"]), "users": float(row["User Count"]),
@@ -47,22 +55,21 @@ def load_run(name: str) -> Run:
     return Run(facts, course)
 
 
-def results(name: str) -> dict[str, Any]:
-    """A committed results file.
-
-    Raises:
-        CommandError: it is not there, and what makes it.
-    """
-    try:
-        return dict(json.loads((RESULTS / f"{name}.json").read_text("utf-8")))
-    except FileNotFoundError as error:
-        raise CommandError(f"benchmarks/results/{name}.json is missing: run `make bench`") from error
+def results(name: str) -> dict[str, Any] | None:
+    """A results file; None, and a line that says so, where nothing was measured yet."""
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        print(f"{name:12} not measured yet: `make bench` does")
+        return None
+    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    print(f"{name:12} {where(next(iter(found['contexts'].values())) if 'contexts' in found else found)}")
+    return found
 
 
 def where(facts: Mapping[str, Any]) -> str:
     """Machine and commit of a result, in words."""
-    machine = facts["machine"]
-    return f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, commit {facts['commit']}, {facts['at'][:10]}"
+    machine, commit = facts["machine"], facts["commit"] + _CHANGED * facts["changed"]
+    return f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {facts['at'][:10]}, commit {commit}"
 
 
 def percentiles_of(run: Run) -> dict[str, dict[str, float]]:
@@ -166,3 +173,9 @@ def draw_simulation(simulation: Mapping[str, Any]) -> None:
     waits.set(xlabel="longest wait, seconds")
     fates.set_title("A burst of ten times is refused at the door, or waits")
     fates.legend(loc="lower center", bbox_to_anchor=(0.5, -0.55), ncols=3)
+
+
+def growth(scale: Mapping[str, Any]) -> dict[str, float]:
+    """p50 of each path with most people over that with fewest."""
+    fewest, most = scale["sizes"][0]["paths"], scale["sizes"][-1]["paths"]
+    return {path: round(most[path]["p50_us"] / fewest[path]["p50_us"], 2) for path in fewest}
