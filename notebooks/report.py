@@ -32,15 +32,19 @@ class Run(NamedTuple):
 
 
 def load_runs() -> dict[str, Run]:
-    """Every whole run of Locust there is, by its name, the longest first.
+    """Every run of Locust there is, by its name, the longest first; says of each what it is, or that there is none.
 
     Raises:
-        CommandError: there is none, or one is not whole; says what is missing.
+        CommandError: one is not whole; says what is missing.
     """
     found = {file.parent.name: _load_run(file.parent) for file in RESULTS.glob("*/run.json")}
-    if not found:
-        raise CommandError("there is no load run in benchmarks/results: run `make load`")
-    return dict(sorted(found.items(), key=lambda one: -one[1].facts["duration_s"]))
+    runs = dict(sorted(found.items(), key=lambda one: -one[1].facts["duration_s"]))
+    for name, (facts, _) in runs.items():
+        model = facts["model"].partition(":")[0]
+        print(f"{name:12} {where(facts)}; {model} model, {facts['mix']} mix, {facts['duration_s']:.0f} s")
+    if not runs:
+        print("load         not measured yet: `make load` does")
+    return runs
 
 
 def _load_run(folder: Path) -> Run:
