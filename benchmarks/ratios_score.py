@@ -24,7 +24,7 @@ from consumidor.score.store import migrate_base_b
 
 LOANS = ROOT / "notebooks" / "data" / "german_credit.csv"
 DAY = date(2026, 11, 22)
-PEOPLE = 20_000  # in the Base B that is extracted
+PEOPLE = 40_000  # in the Base B that is extracted
 
 
 def scorecard(_: Place, ours_at_once: int = 20_000, theirs_at_once: int = 20) -> Iterator[Figure]:

@@ -33,7 +33,8 @@ class Stack(NamedTuple):
 
     def act_as(self, process: str) -> None:
         """Take that process's credentials for AWS clients made here from now on, which boto3 looks for in the environment."""
-        os.environ.update({name: value for name, value in self.environment.of(process).items() if name.startswith("AWS_")})
+        environment = self.environment.of(process)
+        os.environ.update({name: environment[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")})
 
     def process(self, name: str) -> psutil.Process:
         """One of its processes, by its name in stack.json."""
