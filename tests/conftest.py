@@ -6,4 +6,5 @@ pytest_plugins = (
     "tests.servers.mongodb",
     "tests.servers.elasticsearch",
     "tests.servers.stack",
+    "tests.servers.packages",
 )

@@ -19,24 +19,12 @@ from consumidor.local.aws import ACCOUNT
 from tests.events_doubles import KEY, SCOPE, inquiry, message, person_of, somebody, wire
 from tests.servers.aws import AwsServer
 from tests.servers.elasticsearch import Node, eventually
+from tests.servers.packages import lambdas
 from tests.tokens import Issuer
 
 ROOT = Path(__file__).parents[2]
 ROLE = "arn:aws:iam::000000000000:role/lambda"
 AUDIENCE = "consumidor"
-
-
-def lambdas(*options: str) -> None:
-    """What `make lambdas` runs."""
-    subprocess.run([sys.executable, "infra_pulumi/lambdas.py", *options], cwd=ROOT, check=True)
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both zips, built for this machine."""
-    folder = tmp_path_factory.mktemp("lambdas")
-    lambdas("--to", str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")

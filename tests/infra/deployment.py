@@ -88,7 +88,7 @@ class Balancer:
 class Deployment:
     """`call` speaks to the gateway as a client; `witnesses` by process remember what each did to AWS."""
 
-    def __init__(self, endpoint: str, base_b_uri: str, base_c_url: str, folder: Path) -> None:
+    def __init__(self, endpoint: str, base_b_uri: str, base_c_url: str, packages: Path, folder: Path) -> None:
         self.endpoint, self._folder = endpoint, folder
         self._stack = ExitStack()
         self._balancer = Balancer()
@@ -97,8 +97,7 @@ class Deployment:
         texts = {"consumidor:baseBSecretArn": base_b_uri, "consumidor:baseCSecretArn": base_c_url}
         arns = {key: secrets.create_secret(Name=f"outside-{key[-13:]}", SecretString=text)["ARN"] for key, text in texts.items()}
         self._outside = {arns[key]: text for key, text in texts.items()}
-        _run([sys.executable, "infra_pulumi/lambdas.py", "--to", str(folder)])
-        place = Place(endpoint, self._balancer.url, str(folder))
+        place = Place(endpoint, self._balancer.url, str(packages))
         self.graph = record_all({"deployed": Job("dev", arns, place=place._asdict())}, folder)["deployed"]
         assert self.graph.failed is None, self.graph.failed
         self.witnesses = {process: Witness(endpoint, self.graph) for process in WITNESSED}
