@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the benchmark
 
 from benchmarks.load_results import read_run
 from benchmarks.measure import RESULTS
-from consumidor.errors import CommandError
 
 # What names of entries and figures begin with, longest first where two would do, and the path they are about.
 _PATHS = {"people": "people", "worker": "people", "seeding": "people", "size-people": "people", "size-base-a": "people", "base-a": "people",
