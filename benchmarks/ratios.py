@@ -170,8 +170,8 @@ REMARKS: dict[str, str] = {
         "each of its steps, `find_one`'s cursor of one document, check digits in a loop, a system call a trace id."
     ),
     "score-fastapi": (
-        "both share token check, read, score and event with us, and the read alone is more than half of a request; with "
-        '`@app.middleware("http")`, as FastAPI\'s own pages write metrics, it would be slower still.'
+        "both share token check, read, score and event with us, and the read alone is more than half of a request; metrics as FastAPI's "
+        "own pages write them (`@app.middleware`) would make it slower, which was not measured here."
     ),
     "score-flask": (
         "by CPU a blocking driver is cheaper than an asynchronous one: pymongo's costs a third less a read. Flask's threads answer fewer "
