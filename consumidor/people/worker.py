@@ -238,8 +238,9 @@ class Worker:
     def _remember_heads(self, asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> None:
         with self._heads_lock:
             for one, outcome in zip(asked, outcomes, strict=True):
-                known = self._heads.get(one.request.client, (0, b""))
-                self._heads[one.request.client] = max(known, (outcome.position, outcome.hash))
+                if outcome.position:  # none yet where a client's first request is a conflict: there is no row to write down
+                    known = self._heads.get(one.request.client, (0, b""))
+                    self._heads[one.request.client] = max(known, (outcome.position, outcome.hash))
 
     def write_checkpoint(self) -> None:
         """Write the heads that are new since the last time to the checkpoint bucket; what fails is tried again next time."""
