@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from consumidor import queues
-from tests.e2e.test_people_path import ELDER, Http
+from tests.e2e.test_people_path import ELDER
 from tests.servers.stack import RunningStack
 
 pytestmark = pytest.mark.stack
@@ -144,7 +144,7 @@ def test_keys_rotate(stack: RunningStack) -> None:
 
 def test_the_audit_finds_what_the_owner_does(stack: RunningStack) -> None:
     """`audit verify` is clean; a changed row makes it exit 1 and name the row; put back, it is clean again."""
-    Http(stack, "acme")("POST", "/v1/people/requests", {"cpf": ELDER, "purpose": "own"})
+    stack.run("people", ELDER, "--purpose", "own")
     assert json.loads(stack.run("audit", "verify", "--json"))["differences"] == []
     with psycopg.connect(stack.info["base_a_dsn"], autocommit=True) as owner:
         row = owner.execute("select request_id, purpose from inquiry_log order by at limit 1").fetchone()
