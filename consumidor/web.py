@@ -204,6 +204,8 @@ def build_app(title: str, verifier: Verifier, *parts: Part) -> Starlette:
         )
         for operation in operations
     ]
+    for route, operation in zip(routes, operations, strict=True):
+        route.methods = {operation.method}  # Starlette answers HEAD by GET, which here would take messages from a queue
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
