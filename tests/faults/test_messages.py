@@ -193,7 +193,7 @@ def test_messages_of_the_real_queues_fit_their_schemas(stack: RunningStack) -> N
             _check("people-responses", json.loads(response))
         for feed in _caught(sqs, stack.info["events_feed_queue"], 1):
             _check("events-feed", json.loads(feed))
-    assert len({response["request_id"] for response in drain(http)}) == 3
+    assert len({response["request_id"] for response in drain(http, 3)}) == 3
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def test_redrive(stack: RunningStack, acme: Http) -> None:
     letters = [queues.Outgoing(body, {"reason": "ForgedMessage"}) for body in (mended, "still not a message")]
     queues.send_all(sqs, stack.info["people_requests_dlq"], letters)
     output = run("redrive.sh", stack.home, "people-requests")
-    assert [one["request_id"] for one in drain(acme)] == [request_id]
+    assert [one["request_id"] for one in drain(acme, 1)] == [request_id]
     assert log_rows(stack, [request_id]) == 1
     assert "MalformedMessage" in output.rpartition("events_feed_queue: 0")[2]
     while received := queues.receive(sqs, stack.info["people_requests_dlq"]):
@@ -80,7 +80,7 @@ def test_rotation(stack: RunningStack, acme: Http, tmp_path: Path) -> None:
         assert owner.execute("select count(*) from person where key_id = %s", (new,)).fetchone() == (1,)
     body = {"requests": [{"cpf": each, "purpose": "credit"} for each in (ELDER, person["cpf"])]}
     assert acme("POST", "/v1/people/requests", body)[0] == 202  # by a token of the old key
-    assert {one["report"]["cpf"] for one in drain(acme)} == {ELDER, person["cpf"]}
+    assert {one["report"]["cpf"] for one in drain(acme, 2)} == {ELDER, person["cpf"]}
 
 
 def test_restore(stack: RunningStack, acme: Http, tmp_path: Path) -> None:

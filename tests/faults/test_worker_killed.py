@@ -47,11 +47,20 @@ def test_kills_under_load_lose_nothing(stack: RunningStack) -> None:
 
 def _kill_while_answering(stack: RunningStack, connection: psycopg.Connection, accepted: list[str]) -> int:
     """Kill the worker each time another part of the requests is in the log, which is between the SQL and the delete."""
+    killed: set[int | None] = {None}
     for kill in range(KILLS):
         wanted = (kill + 1) * len(accepted) // (KILLS + 2)
         stack.wait_until(partial(_has_logged, connection, accepted, wanted), 90)
+        stack.wait_until(lambda: _worker(stack) not in killed, 10)  # the next one, where the last was killed a moment ago
+        killed.add(_worker(stack))
         os.kill(stack.info["pids"]["people-worker"], signal.SIGKILL)
-    return KILLS
+    return len(killed) - 1
+
+
+def _worker(stack: RunningStack) -> int | None:
+    """The process id of the worker, None while there is none."""
+    pid: int | None = stack.info["pids"].get("people-worker")
+    return pid
 
 
 def _has_logged(connection: psycopg.Connection, request_ids: list[str], wanted: int) -> bool:
