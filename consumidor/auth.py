@@ -216,12 +216,21 @@ class _Verified(NamedTuple):
     kid: str
 
 
+class _Remembered(NamedTuple):
+    """A caller, good until its token expires, its key is gone or the registry is another one."""
+
+    expires: int
+    kid: str
+    registry: dict[str, str]
+    caller: Caller
+
+
 class Verifier:
     """Turns tokens into callers; a verified token is kept by its SHA-256 until it expires or its key is gone."""
 
     def __init__(self, *, issuer: str, audience: str, keys: KeySet, clients: Clients) -> None:
         self._issuer, self._audience, self._keys, self._clients = issuer, audience, keys, clients
-        self._cache: dict[bytes, _Verified] = {}
+        self._cache: dict[bytes, _Remembered] = {}
         self.hits = self.misses = 0
         keys.on_change(self._forget)
         self.start, self.stop, self.ask_issuer = keys.start, keys.stop, keys.ask
@@ -236,17 +245,19 @@ class Verifier:
             DependencyDown: the issuer has never answered.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        verified = self._cache.get(digest)
-        if verified is None or verified.expires <= time.time():
-            verified = self._verify(token, may_wait=may_wait)
-            self._keep(digest, verified)
-            self.misses += 1
-        else:
+        registry = self._clients.names()
+        known = self._cache.get(digest)
+        if known is not None and known.expires > time.time() and known.registry is registry:
             self.hits += 1
-        name = self._clients.name(verified.client_id)
+            return known.caller
+        verified = self._verify(token, may_wait=may_wait)
+        name = registry.get(verified.client_id)
         if name is None:
             raise Forbidden("this client is not registered here")
-        return Caller(name, verified.client_id, verified.scopes)
+        caller = Caller(name, verified.client_id, verified.scopes)
+        self._keep(digest, _Remembered(verified.expires, verified.kid, registry, caller))
+        self.misses += 1
+        return caller
 
     def _verify(self, token: str, *, may_wait: bool) -> _Verified:
         if len(token) > TOKEN_LIMIT:
@@ -287,7 +298,7 @@ class Verifier:
         audience = claims["aud"]
         return audience == self._audience or (isinstance(audience, list) and self._audience in audience)
 
-    def _keep(self, digest: bytes, verified: _Verified) -> None:
+    def _keep(self, digest: bytes, verified: _Remembered) -> None:
         while len(self._cache) >= CACHE_SIZE:
             self._cache.pop(next(iter(self._cache)), None)  # the oldest; another thread may have been quicker
         self._cache[digest] = verified

@@ -22,15 +22,23 @@ class Clients:
         self._names: dict[str, str] = {}
         self._names = _registry(self._document.read()[0])
 
+    def names(self) -> dict[str, str]:
+        """The registry as it is now: the same object until it changes."""
+        if self._document.is_due():
+            self._read_again()
+        return self._names
+
     def name(self, client_id: str) -> str | None:
         """The client's name, or None where it is not registered."""
+        return self.names().get(client_id)
+
+    def _read_again(self) -> None:
         text, changed = self._document.read()
         if changed:
             try:
                 self._names = _registry(text)
             except SettingsError as error:
                 log.error("clients_unreadable: %s", error)
-        return self._names.get(client_id)
 
 
 def _registry(text: str) -> dict[str, str]:

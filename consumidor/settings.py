@@ -166,19 +166,22 @@ class Document:
         self._stamp: tuple[int, int, int] | None = None
         self._look_again = 0.0
 
+    def is_due(self) -> bool:
+        """Whether it may have changed since it was last read; costs no system call, so that a hot path may ask."""
+        return time.monotonic() >= self._look_again
+
     def read(self) -> tuple[str, bool]:
         """The text now, and whether it differs from the last reading (true at the first).
 
         Raises:
             SettingsError: the file has never been readable. Later faults keep the last good text.
         """
-        if self._path is None:
-            first, self._stamp = self._stamp is None, (0, 0, 0)
-            return self._text, first
-        now = time.monotonic()
-        if now < self._look_again:
+        if not self.is_due():
             return self._text, False
-        self._look_again = now + 1
+        if self._path is None:
+            self._look_again = float("inf")
+            return self._text, True
+        self._look_again = time.monotonic() + 1
         return self._read_file(self._path)
 
     def _read_file(self, path: str) -> tuple[str, bool]:
