@@ -2,6 +2,9 @@
 
 The card (`scorecard.json`, made by `training.py`) cuts seven attributes into bins of whole points that begin at 0, and whose best add
 up to 1000; a score is the sum, so nothing is ever clamped. What is absent, or not of the kind the card knows, gets the missing bin.
+
+Whole numbers are any `int` but a `bool`: BSON's 64-bit ones arrive as a subclass. Text is exactly `str`: BSON's code arrives as a subclass
+that cannot be looked up (it has no hash), and is no text of ours.
 """
 
 from bisect import bisect_left, bisect_right
@@ -92,9 +95,11 @@ class _Table:
 
     def find(self, value: object) -> _Placed:
         """The bin of a value; of anything it does not know, the missing bin."""
-        if type(value) is int and not self.by_value:
+        if type(value) is str:
+            return self.by_value.get(value, self.missing)
+        if isinstance(value, int) and not isinstance(value, bool) and not self.by_value:
             return self.placed[bisect_right(self.edges, value)]
-        return self.by_value.get(value, self.missing) if type(value) is str else self.missing
+        return self.missing
 
 
 def _place(code: str, best: int, one: Bin) -> _Placed:
@@ -163,7 +168,7 @@ def _assets(assets: object) -> tuple[str | None, int | None]:
         if type(kind) is not str:
             continue
         rank = max(rank, _PROPERTY.get(kind, 0))
-        if kind in _SAVINGS and type(value := asset.get("value_cents")) is int:
+        if kind in _SAVINGS and isinstance(value := asset.get("value_cents"), int) and not isinstance(value, bool):
             savings = (savings or 0) + value
     return _PROPERTY_NAMES[rank], savings
 

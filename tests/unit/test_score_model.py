@@ -5,14 +5,17 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
+import bson
 import msgspec
 import pytest
-from hypothesis import given, settings
+from bson.code import Code
+from bson.int64 import Int64
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumidor.local.synthetic_credit import profiles, record
 from consumidor.score.model import MOST_REASONS, Scorecard, attributes, band, points, score
-from consumidor.score.records import ASSET_KINDS, HOUSINGS, INCOME_SOURCES
+from consumidor.score.records import ASSET_KINDS, HOUSINGS, INCOME_SOURCES, Record
 from consumidor.score.records import document as stored
 
 CARD = Scorecard.current()
@@ -54,11 +57,32 @@ def test_reasons_are_the_costliest_first(document: dict[str, Any]) -> None:
     ]
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])  # a fresh checkout's first text makes tables of Unicode
 @given(st.dictionaries(st.sampled_from(["birth_date", "assets", "address", "income", "other"]), junk))
 def test_nothing_makes_it_raise(document: dict[str, Any]) -> None:
     """Whatever a document holds, there is a score; what has the wrong kind is as good as missing."""
     assert 0 <= score(document, DAY, CARD).score <= 1000
+
+
+@given(documents)
+def test_the_same_score_through_bson(document: dict[str, Any]) -> None:
+    """A document has the same score before it is stored and after it is read back, when its larger numbers are of BSON's own kind."""
+    made = stored("0" * 32, msgspec.convert(document, Record))
+    read = bson.decode(bson.encode(made))
+    assert score(read, DAY, CARD) == score(made, DAY, CARD)
+
+
+@pytest.mark.parametrize("cents", [2**31 - 1, 2**31, 2**53 - 1, Int64(1_000_000)])
+def test_savings_beyond_32_bits_count(cents: int) -> None:
+    """BSON's 64-bit numbers, which a number over 2^31 - 1 becomes and any may be, are cents as all others are; true and false are none."""
+    held = [{"kind": "savings", "value_cents": cents}, {"kind": "bonds", "value_cents": 1}, {"kind": "bonds", "value_cents": True}]
+    assert attributes(bson.decode(bson.encode({"assets": held})), DAY)["savings"] == cents + 1
+
+
+def test_code_is_no_text() -> None:
+    """BSON's code, a kind of `str` that cannot be looked up, is as good as missing wherever a name is expected."""
+    names = {"address": {"housing": Code("own")}, "income": {"source": Code("management")}, "assets": [{"kind": Code("real_estate")}]}
+    assert points(bson.decode(bson.encode(names)), DAY, CARD) == points({}, DAY, CARD)
 
 
 @given(documents, assets)
