@@ -9,6 +9,7 @@
     ├── TooLarge                  413
     ├── TooManyRequests           429   retryable
     ├── DependencyDown            503   retryable: a server behind us is down or slow
+    │   └── NoSuchQueue                 SQS answers, but has no such queue
     ├── SealBroken                500   a sealed record of Base A does not open: altered, or another person's
     ├── MessageRefused                  a queue message that can never be answered: dead letter at once
     │   ├── MalformedMessage            cannot be read at all
@@ -16,7 +17,8 @@
     │   ├── ForgedMessage               not signed by the people API
     │   ├── UntrustedSender             a bureau_inquiry from a sender that is not one of ours
     │   ├── ExpiredMessage              past its own deadline, or its request id is
-    │   └── ConflictingMessage          its request id is known with another client, person or purpose
+    │   ├── ConflictingMessage          its request id is known with another client, person or purpose
+    │   └── UnknownClient               its client has no response queue: no one to answer
     ├── SettingsError                   wrong or missing settings, all of them in one message
     └── CommandError                    a command that cannot do what it was asked; one line, exit status 1
 
@@ -108,6 +110,15 @@ class DependencyDown(ConsumidorError):
         self.retry_after = retry_after
 
 
+class NoSuchQueue(DependencyDown):
+    """SQS has no queue of that URL. Of our own queues that is an outage like any other; only who knows more of the queue may take it
+    for final.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("sqs")
+
+
 class SealBroken(ConsumidorError):
     """A sealed record or data key of Base A was altered, or belongs to another person or key; no retry mends it."""
 
@@ -154,6 +165,12 @@ class ConflictingMessage(MessageRefused):
     """The request id is in the log with another client, person or purpose."""
 
     title = "Request id already used for another request"
+
+
+class UnknownClient(MessageRefused):
+    """A request whose client has no response queue, as one has none that is no longer registered."""
+
+    title = "Client has no response queue"
 
 
 class SettingsError(ConsumidorError):

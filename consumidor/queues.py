@@ -1,6 +1,7 @@
 """SQS in batches: receive, send packed by count and bytes, delete, change visibility, dead letters, and the heartbeat.
 
-Every helper handles partial failures per entry; a queue that does not answer is `DependencyDown("sqs")`.
+Every helper handles partial failures per entry; a queue that does not answer is `DependencyDown("sqs")`, one that is not there its
+subclass `NoSuchQueue`.
 """
 
 import threading
@@ -11,7 +12,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from consumidor.errors import DependencyDown
+from consumidor.errors import DependencyDown, NoSuchQueue
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -20,6 +21,7 @@ BATCH = 10  # entries in one SQS call (its quota)
 BATCH_BYTES = 1024 * 1024  # one message and one whole SendMessageBatch alike (quota since August 2025)
 VISIBILITY = 30  # seconds a received message stays with its receiver
 HEARTBEAT = 10.0  # seconds between extensions: two may fail before a message is seen twice
+_NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}  # SQS's two protocols, query and JSON
 
 log = structlog.get_logger()
 Entry = TypeVar("Entry")
@@ -165,7 +167,7 @@ def _call(call: Callable[..., Any], **arguments: object) -> Any:  # boto3's answ
         return call(**arguments)
     except (ClientError, BotoCoreError, ResponseParserError) as error:  # the last: an answer that is not the queue's at all
         log.warning("sqs_refused", operation=getattr(call, "__name__", "?"), error=_code(error))
-        raise DependencyDown("sqs") from error
+        raise (NoSuchQueue() if _code(error) in _NO_QUEUE else DependencyDown("sqs")) from error
 
 
 def _code(error: Exception) -> str:

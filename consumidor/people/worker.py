@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from consumidor import aws, queues, telemetry, web
-from consumidor.errors import ConflictingMessage, DependencyDown, ExpiredMessage, SealBroken
+from consumidor.errors import ConflictingMessage, DependencyDown, ExpiredMessage, NoSuchQueue, SealBroken, UnknownClient
 from consumidor.events import producer
 from consumidor.people import audit
 from consumidor.people.answers import Answer, Answerer, Asked, failure, traced
@@ -160,10 +160,14 @@ class Worker:
             except DependencyDown as error:
                 self._back_off([one.message])
                 down = error
-        return self._deliver(answers) or self._refuse(refused) or down
+        undelivered = self._deliver(answers, refused)
+        return self._refuse(refused) or undelivered or down
 
-    def _deliver(self, answers: list[Answer]) -> DependencyDown | None:
-        """Responses to their clients' queues, events to the feed, then delete; whatever fails on the way comes again."""
+    def _deliver(self, answers: list[Answer], refused: list[tuple[Received, RefusedRequest]]) -> DependencyDown | None:
+        """Responses to their clients' queues, events to the feed, then delete; whatever fails on the way comes again.
+
+        What has no queue to go to is added to `refused`: it is in the log, and its client is not there to be told anything.
+        """
         by_client: dict[str, list[Answer]] = defaultdict(list)
         for answer in answers:
             by_client[answer.request.client].append(answer)
@@ -172,9 +176,12 @@ class Worker:
         for client, mine in by_client.items():
             failures = queues.send(self._sqs, self._queue_of(client), [answer.response for answer in mine])
             sent += [answer for answer, failed in zip(mine, failures, strict=True) if not failed]
-            unsent = [answer.message for answer, failed in zip(mine, failures, strict=True) if failed]
-            down = next(filter(None, failures), down)
-            self._back_off(unsent)
+            unsent = [(answer.message, failed) for answer, failed in zip(mine, failures, strict=True) if failed]
+            homeless = RefusedRequest(UnknownClient("the request's client has no response queue"))
+            refused += [(message, homeless) for message, failed in unsent if isinstance(failed, NoSuchQueue)]
+            waiting = [(message, failed) for message, failed in unsent if not isinstance(failed, NoSuchQueue)]
+            self._back_off([message for message, _ in waiting])
+            down = waiting[0][1] if waiting else down
         return self._tell_and_delete(sent) or down
 
     def _tell_and_delete(self, sent: list[Answer]) -> DependencyDown | None:
@@ -199,7 +206,8 @@ class Worker:
             letter = Outgoing(_letter(message.body), {**traced(message), "reason": reason})
             try:
                 if refusal.client and refusal.request_id:
-                    queues.send_all(self._sqs, self._queue_of(refusal.client), [failure(refusal.error, refusal.request_id, message)])
+                    with contextlib.suppress(NoSuchQueue):  # then there is no one to tell, and the letter is dead all the same
+                        queues.send_all(self._sqs, self._queue_of(refusal.client), [failure(refusal.error, refusal.request_id, message)])
                 queues.send_all(self._sqs, self._settings.people_requests_dlq_url, [letter])
                 self._delete([message])
                 self._note(message, "refused", reason=reason)

@@ -300,6 +300,46 @@ def test_whatever_is_down_the_message_comes_again(cloud: Cloud, store: KnownPeop
     assert len(store.links) == 1
 
 
+def test_a_client_without_a_queue_is_no_outage(cloud: Cloud, store: KnownPeople, worker: Worker) -> None:
+    """Its requests, good or late, are dead letters with the reason, in the log, and told to nobody; those of others are answered."""
+    cloud.sqs.delete_queue(QueueUrl=cloud.queue("responses-acme"))
+    late = KEY.message({"iat": 1, "exp": int(time.time()) - 60})
+    ask(cloud, request(KNOWN), late, request(UNKNOWN, "globex"), request(UNKNOWN))
+    worker.round(worker.gather())
+    assert sorted(letter.attributes["reason"] for letter in cloud.take("dlq")) == ["ExpiredMessage", "UnknownClient", "UnknownClient"]
+    assert [one["status"] for one in responses(cloud, "globex")] == ["not_found"]
+    (message,) = cloud.take("feed")
+    assert [event["institution"] for event in msgspec.json.decode(message.body)["events"]] == ["globex"]
+    assert sorted(link.client for link in store.links) == ["acme", "acme", "globex"]
+    assert waiting(cloud) == 0
+
+
+@pytest.mark.parametrize("missing", ["feed", "dlq"])
+def test_a_queue_of_our_own_that_is_gone_is_an_outage(cloud: Cloud, worker: Worker, missing: str) -> None:
+    """Neither a request nor a dead letter is lost with it: they stay in the request queue."""
+    cloud.sqs.delete_queue(QueueUrl=cloud.queue(missing))
+    ask(cloud, request(KNOWN) if missing == "feed" else "not a token")
+    with pytest.raises(DependencyDown):
+        worker.round(worker.gather())
+    assert waiting(cloud) == 1
+
+
+def test_an_outage_of_the_responses_leaves_no_refused_message_in_hand(cloud: Cloud, store: KnownPeople) -> None:
+    """A message that is refused beside one that cannot be delivered is a dead letter all the same."""
+
+    class OneQueueDown(Failing):
+        def __getattr__(self, name: str) -> Any:
+            call = getattr(self._client, name)
+            return lambda **given: self._fail() if given["QueueUrl"] == cloud.queue("responses-acme") else call(**given)
+
+    worker = make_worker(cloud, store, sqs=OneQueueDown(cloud.sqs))
+    ask(cloud, request(KNOWN), "not a token")
+    with pytest.raises(DependencyDown):
+        worker.round(worker.gather())
+    assert [letter.attributes["reason"] for letter in cloud.take("dlq")] == ["MalformedMessage"]
+    assert (waiting(cloud), worker.heartbeat._held) == (1, set())
+
+
 def test_the_heartbeat_keeps_what_is_in_hand(cloud: Cloud, worker: Worker) -> None:
     """A message in hand stays invisible beyond its visibility; one let go is not extended."""
     ask(cloud, request(KNOWN), request(UNKNOWN))

@@ -10,6 +10,7 @@ import pytest
 from moto import mock_aws
 
 from consumidor import queues
+from consumidor.errors import NoSuchQueue
 from consumidor.queues import Outgoing
 from tests.queue_double import FakeSqs
 from tests.servers.aws import AwsServer
@@ -83,3 +84,18 @@ def test_what_is_deleted_is_gone_and_what_is_unknown_is_said_so(queue: Queue) ->
     assert queues.delete(queue.sqs, queue.url, [held.receipt, "made-up"]) == [True, False]
     queue.sleep(1.2)
     assert [one.body for one in queues.receive(queue.sqs, queue.url)] == [{"x": "y", "y": "x"}[held.body]]
+
+
+def test_a_queue_that_is_gone_is_told_from_one_that_does_not_answer(queue: Queue) -> None:
+    """Every call says so by the same error, and a batch by an entry for each of its messages."""
+    queue.sqs.delete_queue(QueueUrl=queue.url)
+    assert [type(failed) for failed in queues.send(queue.sqs, queue.url, [Outgoing("x")] * 11)] == [NoSuchQueue] * 11
+    calls: list[Callable[[], object]] = [
+        lambda: queues.receive(queue.sqs, queue.url),
+        lambda: queues.delete(queue.sqs, queue.url, ["made-up"]),
+        lambda: queues.change_visibility(queue.sqs, queue.url, {"made-up": 0}),
+    ]
+    for call in calls:
+        with pytest.raises(NoSuchQueue):
+            call()
+    assert queues.backlog(queue.sqs, queue.url) is None
