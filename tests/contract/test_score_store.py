@@ -1,5 +1,6 @@
 """Base B: the real server and the double that other tests use, held to the same sentences; what the server refuses."""
 
+import asyncio
 import datetime as dt
 import gc
 import time
@@ -19,7 +20,7 @@ from consumidor.local.synthetic_credit import documents, profiles, record, seed_
 from consumidor.score.loading import insert_base_b, load_base_b
 from consumidor.score.model import Scorecard, attributes, score
 from consumidor.score.records import Address, Asset, Income, Record, document, profile, validator
-from consumidor.score.store import Document, MongoStore, Store, database_of, migrate_base_b
+from consumidor.score.store import TOGETHER, Document, MongoStore, Store, database_of, migrate_base_b
 from tests.score_doubles import FakeStore
 from tests.servers.mongodb import BaseB, scoredata
 
@@ -127,6 +128,59 @@ def test_a_broken_connection_is_tried_once_more(base_b: BaseB, monkeypatch: pyte
         with pytest.raises(DependencyDown):
             anyio.run(ask_twice)
     assert len(calls) == 2
+
+
+def test_questions_of_one_turn_are_one_read(base_b: BaseB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks at the same time is answered by one command, each with their own person, and more than fit into one by a few."""
+    persons = [f"{number:032x}" for number in range(TOGETHER + 6)]
+    insert_base_b(base_b.owner_uri, [document(person, RECORD) for person in persons[:-1]])
+    sizes: list[int] = []
+
+    async def ask_all() -> list[Document | None]:
+        async with real_store(base_b.reader_uri) as store:
+            command = store._database.command  # type: ignore[attr-defined]  # the real store's
+
+            async def counted(asked: dict[str, Any], **options: Any) -> Any:
+                sizes.append(asked["batchSize"])
+                return await command(asked, **options)
+
+            monkeypatch.setattr(store._database, "command", counted)  # type: ignore[attr-defined]  # as above
+            return await asyncio.gather(*(store.find(person) for person in [*persons, persons[0]]))
+
+    found = anyio.run(ask_all)
+    assert [one and one["_id"] for one in found] == [*persons[:-1], None, persons[0]]
+    assert sizes == [TOGETHER, 7]
+
+
+def test_who_gives_up_takes_nobody_along(base_b: BaseB) -> None:
+    """A request that is cancelled while its read is under way leaves the others of that read their answers."""
+    insert_base_b(base_b.owner_uri, [document(ANA, RECORD)])
+
+    async def ask_and_leave() -> Document | None:
+        async with real_store(base_b.reader_uri) as store:
+            leaving, staying = (asyncio.create_task(store.find(ANA)) for _ in range(2))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            return await staying
+
+    found = anyio.run(ask_and_leave)
+    assert found is not None
+    assert found["_id"] == ANA
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # as above
+def test_a_server_that_fails_fails_everyone_who_asked() -> None:
+    """Each of a read's questions gets its own DependencyDown."""
+    uri = f"mongodb://127.0.0.1:{free_port()}/base_b?serverSelectionTimeoutMS=200"
+
+    async def ask_all() -> list[Any]:
+        async with real_store(uri) as store:
+            return await asyncio.gather(*(store.find(ANA) for _ in range(3)), return_exceptions=True)
+
+    errors = anyio.run(ask_all)
+    assert [type(error) for error in errors] == [DependencyDown] * 3
+    assert len(set(map(id, errors))) == 3
+    gc.collect()
 
 
 def test_migrating_again_changes_nothing(base_b: BaseB) -> None:
