@@ -1,17 +1,19 @@
 """The score API over doubles: the contract of its answers and refusals."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from consumidor import cpf, web
+from consumidor import cli, cpf, web
 from consumidor.auth import KeySet, Verifier
 from consumidor.clients import Clients
-from consumidor.score.api import ScoreApi, preferred_language
+from consumidor.score.api import ScoreApi, from_environment, preferred_language
 from consumidor.score.inquiries import Inquiries
 from consumidor.score.model import Score, Scorecard, score
 from consumidor.score.records import Address, Asset, Income, Record, document
@@ -27,6 +29,11 @@ RECORD = Record(
     Income("skilled_employee", date(2026, 1, 1), 320_000),
 )
 STORED = document(cpf.pseudonym(KEY, KNOWN), RECORD)
+ENVIRONMENT = {
+    "ENVIRONMENT": "tst", "AWS_REGION": "sa-east-1", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWKS_URL": "http://issuer.test/jwks",
+    "CLIENTS": "{}", "BASE_B_URI": "mongodb://base-b.test/base_b", "EVENTS_FEED_QUEUE_URL": "http://queue.test/feed",
+    "PSEUDONYM_KEY": KEY.hex(),
+}  # fmt: skip
 
 
 class Service(NamedTuple):
@@ -150,6 +157,7 @@ def test_base_b_down(service: Service, path: str) -> None:
 
 def test_only_an_answered_score_is_an_inquiry(service: Service) -> None:
     """One event for a 200; none for a profile, an unknown CPF, a bad one, or a refused token."""
+    service.client.portal.call(_seconds, 0.4)  # type: ignore[union-attr]  # as below; what tests before this one asked has been sent
     before = len(service.queue.events())
     for path in (f"/v1/score/{KNOWN}/profile", f"/v1/score/{UNKNOWN}", "/v1/score/1", f"/v1/score/{KNOWN}"):
         service.get(path)
@@ -162,6 +170,35 @@ async def _seconds(seconds: float) -> None:
     import anyio  # noqa: PLC0415 - only here
 
     await anyio.sleep(seconds)
+
+
+@pytest.mark.parametrize(("cores", "endpoint", "lines"), [(1, "", 1), (2, "", 0), (1, "http://aws.test", 0), (2, "http://aws.test", 0)])
+def test_who_serves_emits_metrics(monkeypatch: pytest.MonkeyPatch, cores: int, endpoint: str, lines: int) -> None:
+    """On AWS itself the command writes its metrics where it serves by itself, and none where it has processes that do."""
+    emitting: list[str] = []
+    monkeypatch.setattr("consumidor.telemetry.configure_logging", lambda _: None)
+    monkeypatch.setattr("consumidor.telemetry.emit_metrics", emitting.append)
+    monkeypatch.setattr("consumidor.web.serve", lambda *_: None)
+    monkeypatch.setattr("consumidor.score.api.build_score_api", lambda _: None)
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # so that what the command sets is gone after the test
+    result = CliRunner().invoke(cli.main, ["score-api"], env=ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint})
+    assert (result.exit_code, emitting) == (0, ["score-api"] * lines), result.output
+
+
+@pytest.mark.parametrize(("endpoint", "lines"), [("", 1), ("http://aws.test", 0)])
+def test_one_of_several_processes_emits_metrics(monkeypatch: pytest.MonkeyPatch, endpoint: str, lines: int) -> None:
+    """On AWS itself each process that the command starts writes its own metrics."""
+    emitting: list[str] = []
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("consumidor.telemetry.configure_logging", lambda _: None)
+    monkeypatch.setattr("consumidor.telemetry.emit_metrics", emitting.append)
+    monkeypatch.setattr("consumidor.web.settle", lambda: None)
+    monkeypatch.setattr("consumidor.score.api.build_score_api", lambda _: None)
+    from_environment()
+    assert emitting == ["score-api"] * lines
 
 
 def test_a_dead_queue_does_not_hold_up_scores(service: Service) -> None:
