@@ -52,7 +52,7 @@ def process(function: Function) -> Callable[..., None]:
 
         settings = Settings.from_env(name)
         telemetry.configure_logging(settings.environment)
-        if settings.aws_endpoint_url is None:  # on AWS itself, where nothing scrapes
+        if settings.aws_endpoint_url is None and name != "score-api":  # on AWS itself, where nothing scrapes; that one's children do it
             telemetry.emit_metrics(name)
         function(settings, **options)
 

@@ -126,18 +126,25 @@ def from_environment() -> Starlette:
     """One of several processes of the service."""
     settings = Settings.from_env("score-api")
     telemetry.configure_logging(settings.environment)
+    _emit_metrics(settings)
     app = build_score_api(settings)
     web.settle()
     return app
 
 
+def _emit_metrics(settings: Settings) -> None:
+    if settings.aws_endpoint_url is None:  # on AWS itself, where nothing scrapes
+        telemetry.emit_metrics("score-api")
+
+
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM, with one process a core; what is under way finishes first."""
+    """Serve until SIGTERM, with one process a core; what is under way finishes first. Where there are several, this one serves nothing."""
     cores = os.cpu_count() or 1
     if cores == 1:
+        _emit_metrics(settings)
         return web.serve(build_score_api(settings), settings.host, settings.port)
     with tempfile.TemporaryDirectory(prefix="consumidor-metrics-") as shared:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # any process answers /metrics for all
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # before any is started: each answers /metrics for all
         uvicorn.run(
             "consumidor.score.api:from_environment", factory=True, workers=cores, host=settings.host, port=settings.port, log_config=None,
             access_log=False, server_header=False, timeout_graceful_shutdown=web.DRAIN_SECONDS,

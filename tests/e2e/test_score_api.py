@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,9 +76,9 @@ class Service(NamedTuple):
     queue: str
     token: str
 
-    def get(self, path: str) -> urllib3.BaseHTTPResponse:
-        """GET with a good token."""
-        return POOL.request("GET", self.url + path, headers={"authorization": f"Bearer {self.token}"}, retries=False, timeout=10)
+    def get(self, path: str, **more: str) -> urllib3.BaseHTTPResponse:
+        """GET with a good token, and more headers."""
+        return POOL.request("GET", self.url + path, headers={"authorization": f"Bearer {self.token}"} | more, retries=False, timeout=10)
 
 
 @pytest.fixture
@@ -101,26 +103,38 @@ def jwks() -> Iterator[tuple[Issuer, str]]:
 
 
 @pytest.fixture
-def service(base_b: BaseB, ministack: AwsServer, jwks: tuple[Issuer, str], tmp_path: Path) -> Iterator[Service]:
-    """`consumidor score-api` as ECS would run it, over the real servers, with 50 people."""
+def environment(base_b: BaseB, ministack: AwsServer, jwks: tuple[Issuer, str]) -> dict[str, str]:
+    """What ECS would tell the process, over the real servers, with 50 people."""
     insert_base_b(base_b.owner_uri, documents(people(1, 50, 2026), KEY, 1, date(2026, 11, 22)))
-    issuer, url = jwks
     queue, port = ministack.queue(f"feed-{time.time_ns()}"), free_port()
-    environment = {
+    return {
         "PATH": os.environ["PATH"], "ENVIRONMENT": "tst", "AWS_REGION": "sa-east-1", "AWS_ENDPOINT_URL": ministack.endpoint,
-        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWKS_URL": url,
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "JWKS_URL": jwks[1],
         "CLIENTS": '{"id-acme": "acme"}', "BASE_B_URI": base_b.reader_uri, "EVENTS_FEED_QUEUE_URL": queue, "PSEUDONYM_KEY": KEY.hex(),
         "PORT": str(port),
     }  # fmt: skip
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "consumidor.cli", "score-api"], env=environment, stdout=log)
-    running = Service(f"http://127.0.0.1:{port}", process, queue, issuer.token(SCOPES))
+
+
+@contextmanager
+def serving(command: list[str], environment: dict[str, str], issuer: Issuer, log: Path) -> Iterator[Service]:
+    """The service by a command of Python's, once it answers; ended after use."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, *command], env=environment, stdout=output)
+    url = f"http://127.0.0.1:{environment['PORT']}"
+    running = Service(url, process, environment["EVENTS_FEED_QUEUE_URL"], issuer.token(SCOPES))
     try:
         wait_until(lambda: running.get("/health").status == 200, 30)
         yield running
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture
+def service(environment: dict[str, str], jwks: tuple[Issuer, str], tmp_path: Path) -> Iterator[Service]:
+    """`consumidor score-api` as ECS would run it."""
+    with serving(["-m", "consumidor.cli", "score-api"], environment, jwks[0], tmp_path / "log") as running:
+        yield running
 
 
 def wait_until(condition: Any, seconds: float) -> None:
@@ -178,12 +192,70 @@ def test_sigterm_under_load(service: Service, ministack: AwsServer) -> None:
     assert {(event["kind"], event["institution"]) for event in events} == {("bureau_inquiry", "acme")}
 
 
+def ask_afresh(service: Service, times: int) -> int:
+    """Score requests, a connection each, so that any process may take any of them; how many were answered."""
+    with ThreadPoolExecutor(4) as pool:
+        return [one.status for one in pool.map(lambda _: service.get(f"/v1/score/{ELDER}", connection="close"), range(times))].count(200)
+
+
+def counted(service: Service) -> float:
+    """Answered score requests, by the metrics page of whichever process is asked."""
+    page = service.get("/metrics", connection="close").data.decode().splitlines()
+    [line] = [line for line in page if line.startswith('consumidor_http_requests_total{method="GET",route="/v1/score/{cpf}",status="200"}')]
+    return float(line.split()[-1])
+
+
 def test_metrics_speak_for_all_processes(service: Service) -> None:
     """With one process a core, /metrics sums them up, whichever answers."""
-    for _ in range(30):
-        service.get(f"/v1/score/{ELDER}")
-    counted = [line for line in service.get("/metrics").data.decode().splitlines() if line.startswith("consumidor_http_requests_total")]
-    assert [float(line.split()[-1]) for line in counted if 'route="/v1/score/{cpf}"' in line and 'status="200"' in line] == [30.0]
+    assert ask_afresh(service, 30) == 30
+    wait_until(lambda: counted(service) == 30, 5)  # an answer is counted once it is sent
+    assert {counted(service) for _ in range(10)} == {30.0}
+
+
+# The command with hurried metrics that name their process. Those it starts run this file too, as processes that are spawned do.
+HURRIED = """
+import os
+
+from consumidor import telemetry
+
+line = telemetry.emf_line
+telemetry.emf_line = lambda process, *readings: line(f"{process} {os.getpid()}", *readings)
+telemetry.emit_metrics.__defaults__ = (0.2,)
+if __name__ == "__main__":
+    from consumidor.cli import main
+
+    main(["score-api"])
+"""
+
+
+def test_each_process_emits_its_own_metrics(
+    environment: dict[str, str], ministack: AwsServer, jwks: tuple[Issuer, str], tmp_path: Path
+) -> None:
+    """On AWS itself each process that serves writes EMF lines, which add up to what all answered; one that serves nothing writes none."""
+    environment["AWS_ENDPOINT_URL_SQS"] = ministack.endpoint  # of the AWS library, not of ours: there is a queue all the same
+    del environment["AWS_ENDPOINT_URL"]
+    script, log, cores, answered = tmp_path / "hurried.py", tmp_path / "log", os.cpu_count() or 1, 0
+    script.write_text(HURRIED)
+
+    def each_has_answered() -> bool:
+        nonlocal answered
+        answered += ask_afresh(running, 20)
+        return len(sent_by(log) - Counter()) == cores
+
+    with serving([str(script)], environment, jwks[0], log) as running:
+        wait_until(each_has_answered, 30)
+        wait_until(lambda: sent_by(log).total() == answered, 10)
+        assert {counted(running) for _ in range(10)} == {answered}
+    assert (f"score-api {running.process.pid}" in sent_by(log)) == (cores == 1)
+
+
+def sent_by(log: Path) -> Counter[str]:
+    """Inquiries sent by each process that writes metrics, one for each answered score request; of whole lines."""
+    sent: Counter[str] = Counter()
+    for line in log.read_text().splitlines(keepends=True):
+        if line.endswith("\n") and "_aws" in (read := json.loads(line)):
+            sent[read["process"]] += int(read.get("score_inquiries_sent_total", 0))
+    return sent
 
 
 def test_base_b_killed(service: Service, base_b: BaseB) -> None:
