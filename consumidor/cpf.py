@@ -11,7 +11,8 @@ import re
 from consumidor.errors import ConsumidorError
 
 _SHAPE = re.compile(r"([0-9]{3})\.?([0-9]{3})\.?([0-9]{3})-?([0-9]{2})")
-_INSIDE = re.compile(r"(?<![0-9A-Za-z])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9A-Za-z])")
+_INSIDE = re.compile(r"(?<![0-9])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9])")
+_DOTTED = 14  # characters of ddd.ddd.ddd-dd
 
 
 class InvalidCpf(ConsumidorError):
@@ -50,8 +51,19 @@ def punctuate(digits: str) -> str:
 
 
 def mask(text: str) -> str:
-    """The text with `[cpf]` in the place of whatever has the shape of one."""
-    return _INSIDE.sub("[cpf]", text)
+    """The text with `[cpf]` in the place of whatever has the shape of one.
+
+    Between letters, as in a hexadecimal id, eleven digits without all the punctuation count only where their check digits are right.
+    """
+    return _INSIDE.sub(_masked, text)
+
+
+def _masked(found: re.Match[str]) -> str:
+    text, (start, end) = found.string, found.span()
+    digits = found[0].replace(".", "").replace("-", "")
+    inside_a_word = text[max(0, start - 1) : start].isalpha() or text[end : end + 1].isalpha()
+    is_one = end - start == _DOTTED or not inside_a_word or check_digits(digits[:9]) == digits[9:]
+    return "[cpf]" if is_one else found[0]
 
 
 def pseudonym(key: bytes, digits: str) -> str:

@@ -26,7 +26,11 @@
 Messages name what is wrong and never hold a CPF, a name, an address or a token.
 """
 
+import re
 from typing import ClassVar, TypedDict
+
+# A field's name, of ours or of another API: no CPF (three digits in a row), no part of a token (which begins as every JSON object does).
+_FIELD = re.compile(r"(?!eyJ)(?!.*[0-9]{3})[A-Za-z_][A-Za-z0-9_-]{0,39}")
 
 
 class FieldError(TypedDict):
@@ -34,6 +38,11 @@ class FieldError(TypedDict):
 
     field: str
     detail: str
+
+
+def shown(name: str) -> str:
+    """The name that a caller gave a field, where it looks like a field's; else `[unknown]`: a person's data may stand in its place."""
+    return name if _FIELD.fullmatch(name) else "[unknown]"
 
 
 class ConsumidorError(Exception):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from consumidor import cpf
-from consumidor.errors import ConsumidorError, FieldError, InvalidInput, Unauthenticated
+from consumidor.errors import ConsumidorError, FieldError, InvalidInput, Unauthenticated, shown
 
 MEDIA_TYPE = "application/problem+json"
 Members = TypeVar("Members", bound=msgspec.Struct)
@@ -19,12 +19,17 @@ _fields = functools.cache(msgspec.structs.fields)  # a third of what a request c
 def problem_document(error: ConsumidorError) -> dict[str, Any]:
     """The members of a problem: type, title, status, detail, and `errors` where fields are wrong.
 
-    A field that nobody knows is named as the caller named it, which may be by a CPF: `/v1/events?465.092.081-72`.
+    A field that nobody knows may have been named by a CPF: `/v1/events?465.092.081-72`. That is masked here too, whoever named it.
     """
     document = {"type": problem_type(error), "title": error.title, "status": error.status, "detail": cpf.mask(error.detail)}
     if not isinstance(error, InvalidInput):
         return document
     return document | {"errors": [{"field": cpf.mask(wrong["field"]), "detail": wrong["detail"]} for wrong in error.fields]}
+
+
+def named(name: str) -> str:
+    """How an error text names a field that the caller named: as it is, `[cpf]` or `[unknown]`."""
+    return shown(name) if cpf.mask(name) == name else "[cpf]"
 
 
 def problem_type(error: ConsumidorError) -> str:
@@ -49,7 +54,7 @@ def convert(given: Mapping[str, Any], kind: type[Members], *, strict: bool = Tru
         InvalidInput: wrong, missing or unknown members.
     """
     values: dict[str, Any] = {}
-    wrong: list[FieldError] = [{"field": name, "detail": "is not known here"} for name in given.keys() - set(kind.__struct_fields__)]
+    wrong: list[FieldError] = [{"field": named(name), "detail": "is not known here"} for name in given.keys() - set(kind.__struct_fields__)]
     for field in _fields(kind):
         if field.name not in given:
             if field.required:

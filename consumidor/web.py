@@ -300,7 +300,7 @@ def read_query(request: Request, kind: type[Query]) -> Query:
     """
     twice = {name for name, _ in request.query_params.multi_items() if len(request.query_params.getlist(name)) > 1}
     if twice:
-        raise InvalidInput([{"field": name, "detail": "is given more than once"} for name in sorted(twice)])
+        raise InvalidInput([{"field": problems.named(name), "detail": "is given more than once"} for name in sorted(twice)])
     return convert(dict(request.query_params), kind, strict=False)
 
 

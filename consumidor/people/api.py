@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from consumidor import aws, cpf, queues, telemetry, web
 from consumidor.auth import build_verifier
-from consumidor.errors import ConsumidorError, DependencyDown, FieldError, InvalidInput, MalformedRequest, TooManyRequests
+from consumidor.errors import ConsumidorError, DependencyDown, FieldError, InvalidInput, MalformedRequest, TooManyRequests, shown
 from consumidor.people import model
 from consumidor.people.request_token import Signer
 from consumidor.settings import Settings
@@ -299,7 +299,7 @@ def _inquiries(body: Any, *, many: bool) -> list[tuple[str, str]]:
 
 def _listed(body: Any) -> list[Any]:
     if surplus := body.keys() - {"requests"}:
-        raise InvalidInput([{"field": name, "detail": "cannot stand beside requests"} for name in sorted(surplus)])
+        raise InvalidInput([{"field": shown(name), "detail": "cannot stand beside requests"} for name in sorted(surplus)])
     items = body["requests"]
     if not isinstance(items, list) or not 1 <= len(items) <= BATCH_LIMIT:
         raise InvalidInput([{"field": "requests", "detail": f"must be a list of 1 to {BATCH_LIMIT} inquiries"}])

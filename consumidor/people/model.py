@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from consumidor.errors import FieldError
+from consumidor.errors import FieldError, shown
 
 Purpose = Literal["credit", "rental", "employment", "collection", "own"]
 DebtStatus = Literal["open", "paid", "renegotiated"]
@@ -129,7 +129,7 @@ def wrong_fields(item: object, where: str = "") -> list[FieldError]:
     if not isinstance(item, dict):
         return [{"field": where or "body", "detail": "must be an object with cpf and purpose"}]
     wrong: list[FieldError] = [
-        {"field": f"{prefix}{name}", "detail": "is not a field of an inquiry"} for name in item if name not in ("cpf", "purpose")
+        {"field": f"{prefix}{shown(name)}", "detail": "is not a field of an inquiry"} for name in item if name not in ("cpf", "purpose")
     ]
     if not isinstance(item.get("cpf"), str):
         wrong.append({"field": f"{prefix}cpf", "detail": "is missing" if "cpf" not in item else "must be a string"})

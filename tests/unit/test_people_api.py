@@ -97,3 +97,19 @@ def test_a_long_poll_of_a_hanging_queue_ends(monkeypatch: pytest.MonkeyPatch) ->
     for connection in asked:
         connection.close()
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("inquiry", "named"), [
+    ({"cpf": "465.092.081-73"}, "cpf"), ({"name": "x"}, "name"), ({"465.092.081-72": "x"}, "[unknown]"), ({"Ana Silva": "x"}, "[unknown]"),
+])  # fmt: skip
+def test_wrong_fields_are_named_in_words_of_our_own(inquiry: dict[str, str], named: str) -> None:
+    """Each is named by its place; a name that nobody knows is repeated only where it can be nothing but a name."""
+    good = {"cpf": "465.092.081-72", "purpose": "credit"}
+    with served(FullQueue(), Issuer()) as client:
+        answers = [
+            client.post("/v1/people/requests", json=content)
+            for content in (good | inquiry, {"requests": [good, good | inquiry]}, {"requests": [good], **inquiry})
+        ]
+    assert [answer.status_code for answer in answers] == [422] * 3
+    assert [answer.json()["errors"][0]["field"] for answer in answers] == [named, f"requests[1].{named}", named]
+    assert not any("Silva" in answer.text or "081" in answer.text for answer in answers)

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -182,6 +183,16 @@ def test_a_cpf_in_the_place_of_a_name_is_not_repeated(client: TestClient, author
         assert "081" not in answer.text
     answer = client.post("/v1/things/1", json={"name": "a", name: 1}, headers=authorised)
     assert (answer.status_code, "081" in answer.text) == (422, False)
+
+
+@pytest.mark.parametrize("name", ["Ana Silva", "sise12345", "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEi", "a" * 41, "rua.um", "x\n", "é", ""])
+def test_what_is_no_name_is_not_repeated(client: TestClient, authorised: dict[str, str], name: str) -> None:
+    """A member named by what may be a person's name, number or token is told to be unknown, in no words of the caller's."""
+    answer = client.post("/v1/things/1", json={"name": "a", name: 1}, headers=authorised)
+    assert (answer.status_code, answer.json()["errors"]) == (422, [{"field": "[unknown]", "detail": "is not known here"}])
+    query = urlencode([(name, "1"), (name, "2")])
+    answer = client.get(f"/v1/things?{query}", headers=authorised)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "[unknown]")
 
 
 def test_remembered_tokens_are_counted(client: TestClient, issuer: Issuer) -> None:
