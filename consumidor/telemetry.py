@@ -81,6 +81,11 @@ def trace_id(traceparent: str | None) -> str:
     return match.group(1) if match else f"{getrandbits(128):032x}"
 
 
+def is_traceparent(text: str) -> bool:
+    """Whether this is one, so that it may be passed on: what a stranger wrote there may be anything."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
 def traceparent(trace: str) -> str:
     """A `traceparent` that continues the trace."""
     return f"00-{trace}-{secrets.token_hex(8)}-01"

@@ -7,6 +7,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prometheus_client import Counter
 
+from consumidor import telemetry
 from consumidor.cpf import punctuate
 from consumidor.errors import ConflictingMessage, ConsumidorError, DependencyDown, ExpiredMessage
 from consumidor.events.model import Event, inquiry_event
@@ -107,8 +108,9 @@ def failure(error: ConsumidorError, request_id: str, message: Received) -> Outgo
 
 
 def traced(message: Received) -> dict[str, str]:
-    """The attributes that carry a message's trace on."""
-    return {"traceparent": message.attributes["traceparent"]} if "traceparent" in message.attributes else {}
+    """The attributes that carry a message's trace on, where it has one."""
+    given = message.attributes.get("traceparent", "")
+    return {"traceparent": given} if telemetry.is_traceparent(given) else {}
 
 
 def _outgoing(response: Response, message: Received) -> Outgoing:

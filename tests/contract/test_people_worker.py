@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from moto import mock_aws
 
-from consumidor import cpf, queues
+from consumidor import cpf, queues, telemetry
 from consumidor.errors import DependencyDown
 from consumidor.people.model import Address, Debt, Person
 from consumidor.people.request_token import RequestVerifier, Signer
@@ -206,6 +206,17 @@ def test_refused_messages_take_nobody_along(cloud: Cloud, worker: Worker) -> Non
     assert statuses == [("failed", "urn:consumidor:expired-message"), ("failed", "urn:consumidor:unknown-version"), ("found", None),
                         ("not_found", None)]  # fmt: skip
     assert waiting(cloud) == 0
+
+
+def test_a_trace_goes_on_and_nothing_else_in_its_place(cloud: Cloud, worker: Worker) -> None:
+    """Responses and dead letters carry the request's traceparent, but not whatever a stranger wrote there."""
+    trace = telemetry.traceparent("ab" * 16)
+    for given in (trace, "465.092.081-72"):
+        sent = [queues.Outgoing(body, {"traceparent": given}) for body in (request(KNOWN), "not a token")]
+        queues.send_all(cloud.sqs, cloud.queue("requests"), sent)
+        worker.round(worker.gather())
+    for queue in ("responses-acme", "dlq"):
+        assert [message.attributes.get("traceparent") for message in cloud.take(queue)] == [trace, None]
 
 
 def test_a_huge_dead_letter_is_kept_by_its_hash(cloud: Cloud, worker: Worker) -> None:

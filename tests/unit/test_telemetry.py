@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from consumidor import cpf, telemetry
 from tests.tokens import b64_json, good_claims
 
+AROUND = ["{}", "about {}.", "cpf={}&x=1", "('{}',)", "/v1/score/{}", "cpf%3D{}%26", "x{}y", "_{}"]
 
-@given(st.integers(1, 10**9 - 1), st.sampled_from(["{}", "about {}.", "cpf={}&x=1", "('{}',)", "/v1/score/{}"]))
+
+@given(st.integers(1, 10**9 - 1), st.sampled_from(AROUND))
 def test_a_cpf_is_masked_wherever_it_stands(base: int, around: str) -> None:
     """With or without punctuation, whatever is around it."""
     digits = f"{base:09d}" + cpf.check_digits(f"{base:09d}")
@@ -22,7 +24,9 @@ def test_a_token_is_masked_and_other_text_stays() -> None:
     """Three long base64url parts with dots between are a token; ids, times and numbers are not."""
     token = f"{b64_json({'alg': 'RS256'})}.{b64_json(good_claims())}.{'A' * 342}"
     assert telemetry.mask(f"Bearer {token}") == "Bearer [token]"
-    plain = "request 2f1c9f1e-0f6e-5d4a-9c43-1f2f6b1f6a55 at 2026-11-22T20:15:00.000Z took 1795378500000 ns, host 127.0.0.1:8080"
+    plain = (
+        "id 2f1c9f1e-0f6e-5d4a-9c43-1f2f6b1f6a55, key a46509208173b at 2026-11-22T20:15:00.000Z took 1795378500000 ns, host 127.0.0.1:8080"
+    )
     assert telemetry.mask(plain) == plain
 
 
@@ -37,6 +41,8 @@ def test_a_trace_goes_on() -> None:
     first = telemetry.traceparent("ab" * 16)
     assert telemetry.trace_id(first) == "ab" * 16
     assert telemetry.traceparent("ab" * 16) != first
+    assert telemetry.is_traceparent(first)
+    assert not telemetry.is_traceparent(f"{first}-465.092.081-72")
 
 
 def test_an_emf_line_tells_of_growth_and_means() -> None:
