@@ -50,10 +50,12 @@ def chosen(columns: Sequence[str] | None) -> pa.Schema:
     """The schema of the columns asked for, in the schema's own order; of all where none are.
 
     Raises:
-        CommandError: names the ones there are not.
+        CommandError: names the ones there are not; an empty list, which would be a table of nothing.
     """
     if columns is None:
         return SCHEMA
+    if not columns:
+        raise CommandError("an extraction needs a column at least; leave columns out for all of them")
     if unknown := sorted(set(columns) - set(SCHEMA.names)):
         raise CommandError(f"Base B has no column {', '.join(unknown)}; it has {', '.join(SCHEMA.names)}")
     return pa.schema([field for field in SCHEMA if field.name in columns])

@@ -15,12 +15,15 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+import bson
 import dask
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pymongo
+from bson import json_util
+from bson.errors import BSONError
 from dask.callbacks import Callback
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -55,13 +58,27 @@ class Job:
 
     def description(self) -> dict[str, Any]:
         """The same in words, for the manifest: what must be equal for one run to continue another."""
-        hosts = ",".join(f"{host}:{port}" for host, port in parse_uri(self.uri)["nodelist"])
         return {
             "version": MANIFEST_VERSION,
-            "source": f"{hosts}/{database_of(self.uri)}.{COLLECTION}",
+            "source": f"{_hosts(self.uri)}/{database_of(self.uri)}.{COLLECTION}",
             "schema": {one.name: str(one.type) for one in chosen(self.columns)},
-            "filters": dict(self.filters),
+            "filters": _as_json(self.filters),
         }
+
+
+def _hosts(uri: str) -> str:
+    """Base B's servers, the same however they are listed: sorted, or the one name that `mongodb+srv` knows all of them by."""
+    parsed = parse_uri(uri)
+    return parsed["fqdn"] or ",".join(sorted(f"{host}:{port}" for host, port in parsed["nodelist"]))
+
+
+def _as_json(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters as Base B is asked them, in MongoDB's Extended JSON (canonical): dates and 64-bit numbers keep their kinds."""
+    try:
+        asked = bson.decode(bson.encode(filters))
+    except (BSONError, OverflowError, ValueError) as error:
+        raise CommandError("filters hold a value that MongoDB has no type for; a day is a datetime") from error
+    return dict(json.loads(json_util.dumps(asked, json_options=json_util.CANONICAL_JSON_OPTIONS)))
 
 
 def extract(
@@ -79,11 +96,13 @@ def extract(
     """Write Base B, as Parquet, to a folder or `s3://bucket/prefix`; the manifest.
 
     `scheduler` is a Dask cluster's address, else this machine's cores are used. `columns` are names of `columns.SCHEMA`; `filters` is a
-    MongoDB query over the stored fields, such as `{"address.state": "SP"}`. `partitions` is a power of two up to 256, by default as many
-    as Base B's size asks for. `endpoint` and `region` are those of S3; its credentials come from the environment.
+    MongoDB query over the stored fields, such as `{"birth_date": {"$lt": datetime(1990, 1, 1)}}`; the manifest has it in Extended JSON.
+    `partitions` is a power of two up to 256, by default as many as Base B's size asks for. `endpoint` and `region` are those of S3; its
+    credentials come from the environment.
 
     Raises:
-        CommandError: unknown columns, a place that cannot be written to, or that holds another extraction.
+        CommandError: no columns or unknown ones, filters that MongoDB has no types for, a place that cannot be written to, or that holds
+            another extraction.
         DependencyDown: Base B does not answer.
     """
     if "bucket" in (filters or {}):
@@ -185,8 +204,8 @@ def write_partition(job: Job, buckets: range) -> pd.DataFrame:
 
 def read_partition(job: Job, buckets: range) -> pa.Table:
     """The partition's people, in the job's columns."""
-    query = {"bucket": {"$gte": buckets[0], "$lte": buckets[-1]}} | dict(job.filters)
-    return read(_CLIENTS.collection(job.uri), query, chosen(job.columns))
+    within = {} if len(buckets) == BUCKETS else {"bucket": {"$gte": buckets[0], "$lte": buckets[-1]}}
+    return read(_CLIENTS.collection(job.uri), within | dict(job.filters), chosen(job.columns))
 
 
 def _parquet(table: pa.Table) -> bytes:

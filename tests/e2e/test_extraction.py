@@ -185,6 +185,30 @@ def test_columns_and_filters(filled: BaseB, tmp_path: Path) -> None:
     assert rows["income_source"].to_dict() == {person: one["income"]["source"] for person, one in chosen.items()}
 
 
+def test_filters_with_dates_and_tuples_are_continued(filled: BaseB, tmp_path: Path) -> None:
+    """Those that JSON has no kind for pick whom they should, and a run that stopped before its manifest is taken up again."""
+    filters = {"birth_date": {"$lt": dt.datetime(1980, 1, 1, tzinfo=dt.UTC)}, "address.state": {"$in": ("SP", "RJ")}}
+    manifest = extract(filled.reader_uri, str(tmp_path), filters=filters, partitions=1)
+    before = dt.datetime(1980, 1, 1)  # noqa: DTZ001 - as Base B's own come out
+    chosen = {
+        one["_id"] for one in STORED
+        if one.get("address", {}).get("state") in ("SP", "RJ") and one["birth_date"].replace(tzinfo=None) < before
+    }  # fmt: skip
+    assert set(read(tmp_path).index) == chosen
+    (tmp_path / "manifest.json").unlink()
+    again = extract(filled.reader_uri, str(tmp_path), filters=filters)
+    assert again | {"completed_at": ""} == manifest | {"completed_at": ""}
+    with pytest.raises(CommandError, match="another filters"):
+        extract(filled.reader_uri, str(tmp_path), filters=filters | {"address.state": {"$in": ("SP",)}})
+
+
+def test_one_partition_is_everyone(filled: BaseB, tmp_path: Path) -> None:
+    """A single file, read without a word of buckets, has all people."""
+    manifest = extract(filled.reader_uri, str(tmp_path), partitions=1)
+    assert [file["path"] for file in manifest["files"]] == ["data/buckets-00-ff.parquet"]
+    assert set(read(tmp_path).index) == {one["_id"] for one in STORED}
+
+
 def test_to_s3(whole: tuple[Path, dict[str, Any]], filled: BaseB, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files, byte for byte, as objects under a prefix."""
     s3 = ministack.client("s3")
@@ -221,6 +245,7 @@ def test_on_a_cluster(whole: tuple[Path, dict[str, Any]], filled: BaseB, tmp_pat
     ({"filters": {"bucket": 1}}, "cannot name bucket"),
     ({"partitions": 3}, "must be a power of two"),
     ({"columns": ["person", "cpf"]}, "has no column cpf"),
+    ({"columns": []}, "needs a column at least"),
     ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers at tcp://127.0.0.1:1"),
 ])  # fmt: skip
 def test_what_is_refused(whole: tuple[Path, dict[str, Any]], filled: BaseB, tmp_path: Path, wanted: dict[str, Any], reason: str) -> None:
