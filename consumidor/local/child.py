@@ -51,7 +51,7 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.watched = False  # whether the watching thread may start it again
         self.quick_deaths = 0
-        self._started = 0.0
+        self.ready_since: float | None = None  # by the monotonic clock; None where its last start came to nothing
 
     def spawn(self) -> None:
         """Lay a launcher in a process group of its own; it waits for `proceed`, then becomes the server."""
@@ -63,7 +63,6 @@ class Child:
                 stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                 user=server.user, group=server.user, extra_groups=() if server.user else None,
             )  # fmt: skip
-        self._started = time.monotonic()
 
     def proceed(self) -> None:
         """Let the launcher go on."""
@@ -76,9 +75,9 @@ class Child:
         """Whether there is a process that has not ended."""
         return self.process is not None and self.process.poll() is None
 
-    def age(self) -> float:
-        """Seconds since the process was started."""
-        return time.monotonic() - self._started
+    def ready_for(self) -> float:
+        """For how long it has been ready, and 0 where its last start came to nothing."""
+        return 0.0 if self.ready_since is None else time.monotonic() - self.ready_since
 
     def ask_to_end(self) -> None:
         """Send the signal that ends it gracefully."""

@@ -17,7 +17,7 @@ from consumidor.local.child import Child, Server, Watchdog
 __all__ = ["Server", "Supervisor", "free_port", "http_ready", "side_by_side"]
 
 _POLL_SECONDS = 0.05
-_STEADY_SECONDS = 10.0  # a child that lived this long had started well: its next restart is immediate again
+_STEADY_SECONDS = 10.0  # a child that was ready this long had started well: its next restart is immediate again
 _LONGEST_PAUSE = 1.0  # before a restart: with the start itself this stays under 2 s
 
 
@@ -94,6 +94,7 @@ class Supervisor:
     def _first_start(self, child: Child) -> None:
         self._begin(child)
         self._await_ready(child)
+        child.ready_since = time.monotonic()
         child.watched = True
         self._changed()
 
@@ -139,12 +140,13 @@ class Supervisor:
                     self._guard()
 
     def _revive(self, child: Child) -> None:
-        """One restart, with a pause before it where the child keeps dying. Failed ones are followed by another."""
+        """One restart, with a pause before it where the child keeps dying or does not even start. Failed ones are followed by another."""
         lines = child.last_lines()
         last = f"; last lines of {child.log}:" + "".join(f"\n    {line}" for line in lines) if lines else ""
         self._announce(f"{child.name} {child.death()}, starting it again{last}")
         child.sweep()
-        child.quick_deaths = child.quick_deaths + 1 if child.age() < _STEADY_SECONDS else 1
+        child.quick_deaths = child.quick_deaths + 1 if child.ready_for() < _STEADY_SECONDS else 1
+        child.ready_since = None
         if self._stopping.wait(min(_LONGEST_PAUSE, 0.5 * (child.quick_deaths - 1))):
             return
         try:
@@ -153,6 +155,7 @@ class Supervisor:
             self._await_ready(child)
             if child.server.after_restart:
                 child.server.after_restart()
+            child.ready_since = time.monotonic()
             self._announce(f"{child.name} is back")
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the answer is another restart
             if not self._stopping.is_set():

@@ -1,6 +1,7 @@
 """The supervisor, over children that are one line of shell each."""
 
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
@@ -145,6 +146,26 @@ def test_restart_that_fails_is_tried_again(supervisor: Supervisor, told: Told) -
     os.kill(supervisor.pids()["server"], signal.SIGKILL)
     until(lambda: told.heard("server is back"), seconds=3)
     assert told.heard("server did not come back: not yet")
+
+
+def test_restarts_that_cannot_even_start_are_paused_ever_longer(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what comes before a start fails each time, whatever it takes, the attempts do not spin."""
+    monkeypatch.setattr("consumidor.local.supervisor._STEADY_SECONDS", 0.02)
+    attempts: list[float] = []
+
+    def before_start() -> None:
+        attempts.append(time.monotonic())
+        if len(attempts) > 1:
+            time.sleep(0.05)
+            raise OSError("no room")
+
+    supervisor.start(shell("server", FOREVER, before_start=before_start))
+    time.sleep(0.05)
+    os.kill(supervisor.pids()["server"], signal.SIGKILL)
+    until(lambda: len(attempts) == 4, seconds=5)
+    pauses = [after - before for before, after in itertools.pairwise(attempts[1:])]
+    assert pauses[0] > 0.5
+    assert pauses[1] > 1.0
 
 
 def test_death_before_ready_is_named(supervisor: Supervisor, tmp_path: Path) -> None:
