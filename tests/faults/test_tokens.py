@@ -162,7 +162,7 @@ def test_a_hanging_issuer_and_made_up_kids_hold_up_nobody() -> None:
 
     def fetch() -> bytes:
         if hanging["now"]:
-            time.sleep(2.0)
+            time.sleep(6.0)
         return issuer.fetch()
 
     async def work(_: Request) -> Response:
@@ -192,7 +192,7 @@ def test_a_hanging_issuer_and_made_up_kids_hold_up_nobody() -> None:
 
     refused, waited = anyio.run(main)
     assert refused == [401] * 60
-    assert waited < 1.0  # and not what the issuer lets the others wait
+    assert waited < 3.0  # and not what the issuer lets the others wait
 
 
 async def _call(app: Any, token: str) -> int:
