@@ -20,12 +20,16 @@ from tests.e2e.test_people_path import ELDER, Http, drain
 from tests.faults.results import record
 from tests.servers.stack import RunningStack
 
-EXAMPLES = int(os.environ.get("FAULT_HTTP_EXAMPLES", "12"))  # of each call and kind; `make faults`: 1,000
+EXAMPLES = int(os.environ.get("FAULT_HTTP_EXAMPLES", "12"))  # of each call and kind; `make faults`: 300
 CALLS = [
     ("POST", "/v1/people/requests"), ("GET", "/v1/people/responses"), ("POST", "/v1/people/responses/ack"),
     ("POST", "/v1/people/responses/release"), ("GET", "/v1/score/{cpf}"), ("GET", "/v1/score/{cpf}/profile"), ("GET", "/v1/events"),
     ("GET", "/v1/events/latest"),
 ]  # fmt: skip
+fuzzed = settings(
+    max_examples=EXAMPLES, deadline=None, database=None, derandomize="FAULT_HTTP_EXAMPLES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 STATUSES: dict[str, Counter[str]] = {}
 pytestmark = pytest.mark.stack
@@ -50,7 +54,7 @@ def test_every_answer_is_documented(stack: RunningStack, api: Any, method: str, 
     headers = {"Authorization": f"Bearer {stack.token()}"}
     sent: list[int] = []
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @fuzzed
     @given(case=api[path][method].as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         if len(sent) % 2 == 0:
@@ -81,7 +85,7 @@ def test_no_call_is_answered_without_a_token(stack: RunningStack, api: Any, meth
     """Without a token, and with one that is none, each call is a 401 as documented."""
     call = api[path][method]
 
-    @settings(max_examples=1, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(fuzzed, max_examples=1)
     @given(case=call.as_strategy())
     def check(case: Any) -> None:
         case.call_and_validate(headers={"Authorization": f"Bearer {stack.token()}"}, checks=[ignored_auth])
