@@ -7,23 +7,31 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from consumidor import cpf, queues
-from consumidor.local import synthetic
+from consumidor.local import credentials, synthetic
+from consumidor.local.issuer import AUDIENCE, SCOPES
 from consumidor.local.seeding import SEED
 from consumidor.local.synthetic import SyntheticPerson
-from tests.e2e.test_people_path import Http, drain
+from consumidor.people import worker
+from tests.e2e.test_people_path import NEVER, Http, drain
 from tests.faults.results import record
 from tests.servers.stack import PEOPLE, RunningStack
 from tests.sinks import everything, message_text
+from tests.tokens import Issuer, b64_json, good_claims
 
 PLANTED = int(os.environ.get("FAULT_CPFS", "100"))  # `make faults`: 10,000
-POLL = 3.2  # seconds after which a long poll under way has ended
+POLL = worker.WAIT + 2  # seconds after which a long poll under way has ended
+CALLS = [
+    ("POST", "/v1/people/requests"), ("GET", "/v1/people/responses"), ("POST", "/v1/people/responses/ack"),
+    ("GET", f"/v1/score/{NEVER}"), ("GET", "/v1/events"), ("GET", "/v1/events/latest"),
+]  # fmt: skip
 _CPF = re.compile(r"(?<![0-9])[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}(?![0-9])")
 pytestmark = pytest.mark.stack
 
@@ -57,13 +65,16 @@ def test_nothing_is_found_in_any_sink(stack: RunningStack, tmp_path: Path) -> No
     http = Http(stack, "acme")
     drain(http)
     errors = _ask_rightly_and_wrongly(stack, http, people)
-    secrets = Secrets(people, [stack.token(client) for client in ("acme", "globex")] + [http._token])
+    tokens = [http._token, stack.token("globex"), *_bad_tokens(stack)]
+    errors += _sent_where_they_count_for_nothing(stack, http, tokens)
+    secrets = Secrets(people, tokens)
     sinks = [("error bodies", error) for error in errors] + [("waiting requests", text) for text in _caught_requests(stack, http, people)]
     scanned, count = 0, 0
     for sink, text in (*sinks, *everything(stack, tmp_path)):
         scanned, count = scanned + len(text), count + 1
         assert not secrets.found_in(text), f"{secrets.found_in(text)} in {sink}"
-    record("leaks", {"cpfs": len(secrets.cpfs), "names_and_streets": len(secrets.words), "sinks": count, "characters": scanned, "found": 0})
+    planted = {"cpfs": len(secrets.cpfs), "names_and_streets": len(secrets.words), "tokens": len(tokens)}
+    record("leaks", {**planted, "sinks": count, "characters": scanned, "found": 0})
     assert scanned > 1_000_000
     drain(http)
 
@@ -113,6 +124,36 @@ def _wrongly(http: Http, person: SyntheticPerson) -> list[str]:
         assert status in (400, 404, 422), (path.split("/")[2], status)
         refused.append(json.dumps(answer, ensure_ascii=False) + str({**headers, "date": ""}))
     return refused
+
+
+def _bad_tokens(stack: RunningStack) -> list[str]:
+    """Expired, of a client that is not registered, of another's key, altered: each names the issuer's key and is otherwise as ours."""
+    keys = credentials.parse_keys(json.loads(credentials.keys_path(stack.home).read_text()))
+    ours, foreign = Issuer(keys.kid), Issuer(keys.kid)
+    ours.key = keys.private
+    client_id, now = stack.info["clients"]["acme"]["client_id"], int(time.time())
+    good = {"iss": stack.info["issuer"], "aud": AUDIENCE, "client_id": client_id, "sub": client_id, "scope": " ".join(SCOPES)}
+    head, _, signature = ours.token({**good, "jti": "true"}).split(".")
+    claims = b64_json({**good_claims(), **good, "jti": "altered"})
+    return [
+        ours.token({**good, "iat": now - 7200, "exp": now - 3600}), ours.token({**good, "client_id": "nobody"}), foreign.token(good),
+        f"{head}.{claims}.{signature}",
+    ]  # fmt: skip
+
+
+def _sent_where_they_count_for_nothing(stack: RunningStack, http: Http, tokens: list[str]) -> list[str]:
+    """The first two are good, and go in the query string alone; bad ones in the header too. Returns what is answered."""
+    answers = []
+    for token, (method, path) in product(tokens, CALLS):
+        query = f"{stack.info['api']}{path}?access_token={token}"
+        sent = [urllib3.request(method, query)]
+        if token not in tokens[:2]:
+            sent.append(urllib3.request(method, stack.info["api"] + path, headers={"authorization": f"Bearer {token}"}))
+        assert {answer.status for answer in sent} <= {401, 403}
+        beside = http(method, f"{path}?access_token={token}")  # a good one in the header: the query is read then
+        assert beside[0] in (200, 400, 404, 422), (path, beside[0])
+        answers += [answer.data.decode() + str(answer.headers) for answer in sent] + [json.dumps(beside[1]) + str(beside[2])]
+    return answers
 
 
 def _put_on_queues(stack: RunningStack, people: list[SyntheticPerson]) -> None:
