@@ -261,9 +261,9 @@ def test_no_schedule_loses_or_misdelivers() -> None:
 class DeletesFirst(Worker):
     """Deletes before it answers."""
 
-    def _deliver(self, answers: list[Answer]) -> Any:
+    def _deliver(self, answers: list[Answer], *more: Any) -> Any:
         self._delete([answer.message for answer in answers])
-        return super()._deliver(answers)
+        return super()._deliver(answers, *more)
 
 
 class BelievesEverySend(Worker):
