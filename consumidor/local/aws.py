@@ -30,10 +30,13 @@ REGION = "sa-east-1"
 ACCOUNT = "000000000000"  # ministack's default; owns queues and buckets
 WORKER_ACCOUNT = "111111111111"
 GATEWAY_ACCOUNT = "222222222222"
+FEED_ACCOUNT = "333333333333"  # so that a dead letter of the feed's is told from one that anybody put there
 KEY_ALIAS = "alias/consumidor-base-a"
 RESULTS_BUCKET = "consumidor-people-results"
 CHECKPOINT_BUCKET = "consumidor-audit-checkpoints"
-_ACCOUNTS = {"worker": WORKER_ACCOUNT, "migrate": WORKER_ACCOUNT, "api": GATEWAY_ACCOUNT, "score-api": GATEWAY_ACCOUNT}
+_ACCOUNTS = {
+    "worker": WORKER_ACCOUNT, "migrate": WORKER_ACCOUNT, "api": GATEWAY_ACCOUNT, "score-api": GATEWAY_ACCOUNT, "feed": FEED_ACCOUNT,
+}  # fmt: skip
 _DAY = 86400
 _MESSAGE_LIMIT = 1024 * 1024  # bytes, the largest SQS allows since August 2025
 _DEAD_LETTERS = {"MessageRetentionPeriod": 14 * _DAY, "VisibilityTimeout": 30}
