@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,3 +156,21 @@ class Watchdog:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def passing(server: Server, log: Path) -> Iterator[Child]:
+    """A server for as long as the block lasts, guarded by a watchdog of its own: it too ends with us, whatever becomes of us."""
+    child, watchdog = Child(server, log), Watchdog()
+    log.touch(mode=0o600)
+    try:
+        child.spawn()
+        assert child.process is not None
+        watchdog.guard([child.process.pid])
+        child.proceed()
+        yield child
+    finally:
+        child.ask_to_end()
+        child.ended_in_time()
+        child.sweep()
+        watchdog.end()

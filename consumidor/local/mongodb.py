@@ -8,7 +8,6 @@ server that nobody else knows of, which then becomes the data folder.
 import json
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from consumidor.errors import CommandError
+from consumidor.local.child import Child, passing
 from consumidor.local.files import write_private
 from consumidor.local.supervisor import Server, free_port
 
@@ -84,25 +84,23 @@ def _prepare(data: Path, passwords: dict[str, str]) -> None:
         return
     new = data.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
-    port = free_port()
-    setup = subprocess.Popen(_command(new, port), stdin=subprocess.DEVNULL)
-    try:
-        _make_users(f"mongodb://127.0.0.1:{port}/", passwords, setup)
-    finally:
-        setup.terminate()
-        setup.wait()
+    port, log = free_port(), data.with_name("setup.log")
+    uri = f"mongodb://127.0.0.1:{port}/"
+    with passing(Server("mongodb setup", _command(new, port), ready=partial(_ping, uri), stop_seconds=10), log) as setup:
+        _make_users(uri, passwords, setup)
+    log.unlink()
     new.rename(data)
 
 
-def _make_users(uri: str, passwords: dict[str, str], setup: "subprocess.Popen[bytes]") -> None:
+def _make_users(uri: str, passwords: dict[str, str], setup: Child) -> None:
     deadline = time.monotonic() + _SETUP_SECONDS
     while True:
         try:
-            _ping(uri)
+            setup.server.ready()
             break
         except PyMongoError as error:
-            if setup.poll() is not None or time.monotonic() > deadline:
-                raise CommandError(f"Base B could not be set up: SecantusDB does not start ({type(error).__name__})") from error
+            if not setup.running() or time.monotonic() > deadline:
+                raise CommandError(f"Base B could not be set up: SecantusDB does not start (log: {setup.log})") from error
     with _client(uri) as client:
         for user, role in _ROLES.items():
             client[DATABASE].command("createUser", user, pwd=passwords[user], roles=[{"role": role, "db": DATABASE}])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from consumidor.errors import CommandError
-from consumidor.local.child import Watchdog
+from consumidor.local.child import Watchdog, passing
 from consumidor.local.supervisor import Server, Supervisor, free_port, side_by_side
 
 FOREVER = "while :; do sleep 0.05; done"
@@ -225,6 +225,36 @@ time.sleep(60)
         process.kill()
     until(lambda: gone(child) and gone(grandchild))
     until(lambda: lockable(tmp_path / "lock"))
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_passing_server_ends_with_us(tmp_path: Path, end: signal.Signals) -> None:
+    """A server that is only there to set something up is gone, with its own children, when whoever runs it is killed meanwhile."""
+    script = f"""
+from pathlib import Path
+from consumidor.local.child import passing
+from consumidor.local.supervisor import Server
+setup = Server("setup", ["/bin/sh", "-c", "trap '' TERM; sleep 60 & echo $!; {FOREVER}"], ready=lambda: None)
+with passing(setup, Path({str(tmp_path / "log")!r})) as child:
+    print(child.process.pid, flush=True)
+    child.process.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().strip())
+        assert not gone(child)
+        process.send_signal(end)
+    until(lambda: gone(child) and gone(int((tmp_path / "log").read_text())))
+
+
+def test_a_passing_server_is_ended_after_its_block(tmp_path: Path) -> None:
+    """It is asked to end, and has ended then."""
+    log = tmp_path / "log"
+    with passing(shell("setup", f"trap 'echo bye; exit' TERM; echo hello; {FOREVER}"), log) as child:
+        until(lambda: "hello" in log.read_text())
+    assert not child.running()
+    assert log.read_text().split() == ["hello", "bye"]
 
 
 def test_watchdog_forgets_what_has_ended() -> None:
