@@ -43,9 +43,15 @@ def _people(client: Consumidor, cpf: str) -> list[dict[str, Any]]:
 
 
 def _score(client: Consumidor, cpf: str) -> str:
-    score = client.score(cpf)
-    reasons = "; ".join(f"{reason['text']} (-{reason['points_lost']})" for reason in score["reasons"])
-    return f"{score['score']} {score['band']}: {reasons}"
+    return in_points(client.score(cpf))
+
+
+def in_points(score: dict[str, Any]) -> str:
+    """A score as the sum it is: of 1000 points, what each reason costs, and what all that the answer does not name does."""
+    losses = [(reason["points_lost"], f"({reason['text']})") for reason in score["reasons"]]
+    unnamed = 1000 - score["score"] - sum(lost for lost, _ in losses)
+    terms = [f" - {lost} {why}" for lost, why in [*losses, (unnamed, "elsewhere")] if lost]
+    return f"{score['score']} {score['band']} = 1000{''.join(terms)}"
 
 
 def _events(client: Consumidor) -> list[dict[str, Any]]:
