@@ -16,6 +16,7 @@ from consumidor.errors import SettingsError
 
 _SECRET_REFERENCE = "secretsmanager:"  # noqa: S105 - a prefix, not a secret
 _EXTENSION_PORT = 2773  # AWS Parameters and Secrets Lambda extension, its documented default
+_EXTENSION_WAITS = (0.05, 0.1, 0.2, 0.4)  # seconds before it is asked again: 400 says "not ready", and also that a secret is refused
 
 
 class Key(NamedTuple):
@@ -130,8 +131,10 @@ class Settings:
         self.__dict__.update({key.lower(): value for key, value in values.items()}, process=process)
 
     @classmethod
-    def from_env(cls, process: str, environ: Mapping[str, str] | None = None) -> "Settings":
+    def from_env(cls, process: str, environ: Mapping[str, str] | None = None, *, secrets: bool = True) -> "Settings":
         """Read the keys of `process` (one of `PROCESSES`).
+
+        Without `secrets`, those that only the secrets extension knows are left out (None): while a Lambda starts, it gives none.
 
         Raises:
             SettingsError: lists every missing or wrong key at once; never repeats a value.
@@ -140,7 +143,7 @@ class Settings:
         values, wrong = {}, []
         for name in PROCESSES[process]:
             try:
-                values[name] = _read(name, given.get(name, ""), optional=(process, name) in OPTIONAL_IN)
+                values[name] = _read(name, given.get(name, ""), optional=(process, name) in OPTIONAL_IN, secrets=secrets)
             except ValueError as error:
                 wrong.append(f"{name} {error}")
         if wrong:
@@ -200,13 +203,15 @@ class Document:
         return self._text, True
 
 
-def _read(name: str, text: str, *, optional: bool) -> Any:
+def _read(name: str, text: str, *, optional: bool, secrets: bool) -> Any:
     key = KEYS[name]
     if not text:
         if key.default is ... and not optional:
             raise ValueError(f"is missing ({key.about})")
         return None if key.default is ... else key.default
-    return key.parse(_fetch_secret(text.removeprefix(_SECRET_REFERENCE)) if text.startswith(_SECRET_REFERENCE) else text)
+    if not text.startswith(_SECRET_REFERENCE):
+        return key.parse(text)
+    return key.parse(_fetch_secret(text.removeprefix(_SECRET_REFERENCE))) if secrets else None
 
 
 def _fetch_secret(arn: str) -> str:
@@ -214,18 +219,27 @@ def _fetch_secret(arn: str) -> str:
 
     Source: docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_lambda.html
     """
+    status, body = _ask_extension(arn)
+    for wait in _EXTENSION_WAITS:
+        if status != 400:
+            break
+        time.sleep(wait)
+        status, body = _ask_extension(arn)
+    if status != 200:
+        raise ValueError(f"names a secret that the secrets extension refuses ({status})")
+    import json  # noqa: PLC0415 - only where a secret is fetched
+
+    return str(json.loads(body)["SecretString"])
+
+
+def _ask_extension(arn: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("localhost", _EXTENSION_PORT, timeout=5)
     headers = {"X-Aws-Parameters-Secrets-Token": os.environ.get("AWS_SESSION_TOKEN", "")}
     try:
         connection.request("GET", f"/secretsmanager/get?secretId={quote(arn, safe='')}", headers=headers)
         response = connection.getresponse()
-        body = response.read()
+        return response.status, response.read()
     except OSError as error:
         raise ValueError("names a secret, but the secrets extension does not answer") from error
     finally:
         connection.close()
-    if response.status != 200:
-        raise ValueError(f"names a secret that the secrets extension refuses ({response.status})")
-    import json  # noqa: PLC0415 - only where a secret is fetched
-
-    return str(json.loads(body)["SecretString"])

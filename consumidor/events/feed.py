@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -64,12 +65,22 @@ def build_feed(settings: Settings, base_c: EventStore | None = None, send_dead: 
     return handler
 
 
+@cache
+def _built() -> Lambda:
+    """Made by the first invocation and kept: until there is one, Amazon's secrets extension answers 400."""
+    return build_feed(Settings.from_env("feed"))
+
+
+def _handler(batch: Mapping[str, Any], context: object) -> dict[str, Any]:
+    return _built()(batch, context)
+
+
 def __getattr__(name: str) -> Lambda:
-    """`handler` is made when the Lambda runtime asks for it, while it starts, and not by an import."""
+    """`handler`, for the Lambda runtime, which asks for it while it starts: wrong settings show then. An import asks for none."""
     if name != "handler":
         raise AttributeError(name)
-    globals()[name] = build_feed(Settings.from_env("feed"))
-    return globals()[name]  # type: ignore[no-any-return]  # it is what build_feed gave
+    Settings.from_env("feed", secrets=False)
+    return _handler
 
 
 def _read_record(record: Mapping[str, Any], doors: Doors) -> list[Item]:

@@ -7,6 +7,7 @@ over is checked again for what must be in it, so that a route without an authori
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -113,12 +114,22 @@ def build_search(settings: Settings, base_c: EventStore | None = None) -> Lambda
     return handler
 
 
+@cache
+def _built() -> Lambda:
+    """Made by the first invocation and kept: until there is one, Amazon's secrets extension answers 400."""
+    return build_search(Settings.from_env("search"))
+
+
+def _handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    return _built()(event, context)
+
+
 def __getattr__(name: str) -> Lambda:
-    """`handler` is made when the Lambda runtime asks for it, while it starts, and not by an import."""
+    """`handler`, for the Lambda runtime, which asks for it while it starts: wrong settings show then. An import asks for none."""
     if name != "handler":
         raise AttributeError(name)
-    globals()[name] = build_search(Settings.from_env("search"))
-    return globals()[name]  # type: ignore[no-any-return]  # it is what build_search gave
+    Settings.from_env("search", secrets=False)
+    return _handler
 
 
 def _client(event: Mapping[str, Any], clients: Clients) -> str:
