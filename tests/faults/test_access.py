@@ -24,6 +24,7 @@ from pymongo.errors import OperationFailure
 
 from consumidor import cpf, queues
 from consumidor.local import synthetic
+from consumidor.local.aws import ACCOUNT, FEED_ACCOUNT
 from consumidor.local.running import read_environment
 from consumidor.local.seeding import SEED
 from tests.e2e.test_people_path import BIG, ELDER, NEVER, Http, drain
@@ -32,7 +33,7 @@ from tests.servers.stack import PEOPLE, RunningStack
 
 pytestmark = pytest.mark.stack
 PAIRS = list(permutations(("acme", "globex"), 2))
-OURS = {"people-worker": "worker", "gateway": "api"}
+OURS = {"people-worker": "worker", "gateway": "api", "events-feed": "feed"}
 
 
 @pytest.mark.parametrize(("owner", "thief"), PAIRS)
@@ -166,6 +167,13 @@ def _account(stack: RunningStack, process: str, service: str) -> Any:
     return session.client(service, endpoint_url=environment["AWS_ENDPOINT_URL"])
 
 
+def test_no_service_owns_what_it_uses(stack: RunningStack) -> None:
+    """Each service has an account of its own; that of the queues and buckets is an operator's alone."""
+    accounts = {_account(stack, process, "sts").get_caller_identity()["Account"] for process in OURS}
+    assert len(accounts) == len(OURS)
+    assert ACCOUNT not in accounts
+
+
 Grab = Callable[[Any, RunningStack], object]
 KEY = "responses/acme/someone/else.json"
 ON_S3: dict[str, Grab] = {
@@ -184,8 +192,13 @@ OF_THE_WORKER: dict[str, Grab] = {
     "read a result": lambda s3, stack: s3.get_object(Bucket=stack.info["people_results_bucket"], Key=KEY),
     "read a checkpoint": lambda s3, stack: s3.get_object(Bucket=stack.info["audit_checkpoint_bucket"], Key="heads/acme"),
 }
-GRABS = [(process, name, grab) for process, own in (("gateway", OF_THE_GATEWAY), ("people-worker", OF_THE_WORKER))
-         for name, grab in (ON_S3 | own).items()]  # fmt: skip
+OF_THE_FEED: dict[str, Grab] = {
+    **OF_THE_GATEWAY,
+    **OF_THE_WORKER,
+    "list results": lambda s3, stack: s3.list_objects_v2(Bucket=stack.info["people_results_bucket"]),
+}
+REFUSED = {"gateway": OF_THE_GATEWAY, "people-worker": OF_THE_WORKER, "events-feed": OF_THE_FEED}
+GRABS = [(process, name, grab) for process, more in REFUSED.items() for name, grab in (ON_S3 | more).items()]
 
 
 @pytest.mark.parametrize(("process", "grab"), [(process, grab) for process, _, grab in GRABS], ids=[f"{one[0]}: {one[1]}" for one in GRABS])
@@ -197,18 +210,17 @@ def test_a_service_reaches_its_own_part_of_s3(stack: RunningStack, process: str,
     assert refused.value.response["Error"]["Code"] == "AccessDenied"
 
 
+@pytest.mark.parametrize("process", ["gateway", "events-feed"])
 @pytest.mark.parametrize("call", ["describe_key", "generate_data_key", "encrypt", "decrypt"])
-def test_the_gateway_reaches_no_key(stack: RunningStack, call: str) -> None:
-    """The gateway's account does not even know the key that opens Base A."""
+def test_only_the_worker_reaches_the_key(stack: RunningStack, call: str, process: str) -> None:
+    """The other services' accounts do not even know the key that opens Base A."""
     more: dict[str, dict[str, Any]] = {
         "generate_data_key": {"KeySpec": "AES_256"},
         "encrypt": {"Plaintext": b"x"},
         "decrypt": {"CiphertextBlob": _wrapped_key(stack)},
     }
     with pytest.raises(ClientError):
-        getattr(_account(stack, "gateway", "kms"), call)(
-            KeyId=read_environment(stack.home).settings["BASE_A_KMS_KEY"], **more.get(call, {})
-        )
+        getattr(_account(stack, process, "kms"), call)(KeyId=read_environment(stack.home).settings["BASE_A_KMS_KEY"], **more.get(call, {}))
 
 
 def test_the_worker_needs_the_keys_context(stack: RunningStack) -> None:
@@ -282,8 +294,9 @@ def test_the_score_services_user_only_reads(stack: RunningStack, grab: Callable[
         assert client.get_default_database().scoredata.find_one() is not None
 
 
-def test_an_outsiders_inquiry_counts_for_nothing(stack: RunningStack) -> None:
-    """Whoever can write to the feed queue still cannot make an inquiry: it is a dead letter, without the CPF."""
+@pytest.mark.parametrize("account", ["test", FEED_ACCOUNT], ids=["outsider", "events-feed"])
+def test_an_outsiders_inquiry_counts_for_nothing(stack: RunningStack, account: str) -> None:
+    """Whoever can write to the feed queue, the feed too, still cannot make an inquiry: it is a dead letter, without the CPF."""
     event = {
         "event_id": str(uuid.uuid4()),
         "cpf": ELDER,
@@ -292,7 +305,8 @@ def test_an_outsiders_inquiry_counts_for_nothing(stack: RunningStack) -> None:
         "institution": "thief",
     }
     sqs, dead = stack.sqs(), stack.info["events_feed_dlq"]
-    queues.send_all(sqs, stack.info["events_feed_queue"], [queues.Outgoing(json.dumps({"version": 1, "events": [event]}))])
+    message = queues.Outgoing(json.dumps({"version": 1, "events": [event]}))
+    queues.send_all(stack.client("sqs", account), stack.info["events_feed_queue"], [message])
     deadline = time.monotonic() + 20
     letters: list[queues.Received] = []
     while not any(event["event_id"] in letter.body for letter in letters) and time.monotonic() < deadline:
