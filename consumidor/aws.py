@@ -20,7 +20,8 @@ def client(
         read_timeout=read_timeout,
         max_pool_connections=pool,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        s3={"addressing_style": "path" if settings.aws_endpoint_url else "auto"},
+        # "auto" would name S3's global endpoint in a link, which redirects for any region but one, and a link's signature forbids that.
+        s3={"addressing_style": "path" if settings.aws_endpoint_url else "virtual"},
         signature_version="s3v4" if service == "s3" else None,
     )
     session: Any = boto3.Session()

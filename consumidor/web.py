@@ -37,6 +37,7 @@ from consumidor.telemetry import HTTP_REQUESTS, HTTP_SECONDS, TOKENS, trace_id
 
 BODY_LIMIT = 256 * 1024
 DRAIN_SECONDS = 25  # a request may take 20 s of long poll; below ECS's stop timeout
+KEEP_ALIVE_SECONDS = 65  # above the load balancer's idle time of 60 s: it must never send a request down a connection just closed here
 HEALTH_SECONDS = 2.0
 ISSUER_THREADS = 4  # of their own: callers with made-up keys, waiting for a slow issuer, take no thread from anyone's work
 
@@ -318,7 +319,10 @@ def serve(app: Starlette, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then let what is under way finish; being told to stop is status 0."""
     settle()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn, when all is finished, raises the signal once more
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS)
+    uvicorn.run(
+        app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )  # fmt: skip
 
 
 def serve_beside(app: Starlette, host: str, port: int) -> None:

@@ -1,5 +1,6 @@
 """The score service: a credit score with its reasons, and the profile behind it, from one read of Base B."""
 
+import math
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from functools import lru_cache
 from typing import get_args
 
 import anyio
+import urllib3
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -137,9 +139,25 @@ def _emit_metrics(settings: Settings) -> None:
         telemetry.emit_metrics("score-api")
 
 
+def _cores() -> int:
+    """The machine's cores, or on ECS what the task is given of them, rounded up: on Fargate a quarter of a core shows as two.
+
+    Source: docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate-response.html (Limits, in vCPUs)
+    """
+    cores = os.cpu_count() or 1
+    about = os.environ.get("ECS_CONTAINER_METADATA_URI_V4")
+    if about is None:
+        return cores
+    try:
+        given: float = urllib3.request("GET", f"{about}/task", timeout=2, retries=False).json()["Limits"]["CPU"]
+    except (urllib3.exceptions.HTTPError, ValueError, KeyError):
+        return cores  # a task on EC2 may have no limit
+    return min(cores, math.ceil(given))
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM, with one process a core; what is under way finishes first. Where there are several, this one serves nothing."""
-    cores = os.cpu_count() or 1
+    cores = _cores()
     if cores == 1:
         _emit_metrics(settings)
         return web.serve(build_score_api(settings), settings.host, settings.port)
@@ -147,6 +165,6 @@ def serve(settings: Settings) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # before any is started: each answers /metrics for all
         uvicorn.run(
             "consumidor.score.api:from_environment", factory=True, workers=cores, host=settings.host, port=settings.port, log_config=None,
-            access_log=False, server_header=False, timeout_graceful_shutdown=web.DRAIN_SECONDS,
+            access_log=False, server_header=False, timeout_graceful_shutdown=web.DRAIN_SECONDS, timeout_keep_alive=web.KEEP_ALIVE_SECONDS,
         )  # fmt: skip
     return None
