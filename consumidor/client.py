@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -31,6 +31,7 @@ POLL_SECONDS = 10  # one long poll; well under the 30 s after which an unacknowl
 UNCLAIMED_SECONDS = 3.0  # how long a response may wait here for a submit under way, which may be about to name it
 REMEMBERED = 100_000  # answered request ids, to drop repeats
 ATTEMPTS = 5  # of a call that answers 429 or 503, pausing as Retry-After says
+RESEND_SECONDS = 1.0  # before what the queue did not take is sent again; doubles each time
 CALL_SECONDS = urllib3.Timeout(connect=5, read=40)
 
 
@@ -93,10 +94,13 @@ class Pending:
         """Wait for the answer, fetch and check its report, acknowledge it.
 
         Raises:
-            TimeoutError: nothing came in `timeout` seconds; ask again later.
+            TimeoutError: nothing came in `timeout` seconds; ask again later, or let it be: it stays in the client's queue for a day.
             ConsumidorError: the report behind a link could not be fetched, or is not the one that was promised; ask again later.
         """
-        delivery = self.future.result(timeout)
+        try:
+            delivery = self.future.result(timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no response within {timeout:g} s; it will be in the client's queue for a day") from None
         try:
             answer = self._client.open(delivery)
         except ConsumidorError:
@@ -154,16 +158,26 @@ class Consumidor:
         """Ask about up to 100 people `(cpf, purpose)` in one call; one whose sending failed is sent again under the same key.
 
         Raises:
-            ApiError: the API refuses, or some could not be sent after all attempts.
+            ApiError: the API refuses, or some could not be sent after all attempts; what was accepted is answered to the client's queue.
         """
         key = idempotency_key or str(uuid.uuid4())
         body = {"requests": [{"cpf": cpf, "purpose": purpose} for cpf, purpose in inquiries]}
-        with self._submit_under_way():
-            for _ in range(ATTEMPTS):
-                accepted = self._post_requests(body, key)["requests"]
-                if all("request_id" in one for one in accepted):
-                    return [self._expect(one["request_id"]) for one in accepted]
-        raise ApiError(503, next(one["error"] for one in accepted if "error" in one))
+        expected: dict[int, Pending] = {}
+        try:
+            with self._submit_under_way():
+                for attempt in range(ATTEMPTS):
+                    accepted = self._post_requests(body, key)["requests"]
+                    for number, one in enumerate(accepted):  # at once: the first may be answered while the last is sent again
+                        if "request_id" in one and number not in expected:
+                            expected[number] = self._expect(one["request_id"])
+                    if len(expected) == len(accepted):
+                        return [expected[number] for number in range(len(accepted))]
+                    if attempt == ATTEMPTS - 1 or self._closed.wait(RESEND_SECONDS * 2**attempt):
+                        break
+            raise ApiError(503, next(one["error"] for number, one in enumerate(accepted) if number not in expected))
+        except ConsumidorError:
+            self._forget(expected.values())
+            raise
 
     def open(self, delivery: Delivery) -> Answer:
         """The answer in a delivery; a report behind a link is fetched and checked by length and SHA-256.
@@ -265,6 +279,13 @@ class Consumidor:
                 self._receiver.start()
         self._waiting.set()
         return pending
+
+    def _forget(self, expected: Iterable[Pending]) -> None:
+        """Wait for these no more: their responses are nobody's here, and those that came already come again, since nobody acknowledges."""
+        with self._lock:
+            for pending in expected:
+                self._pending.pop(pending.request_id, None)
+                self._answered.pop(pending.request_id, None)
 
     def _receive(self) -> None:
         while not self._closed.is_set():

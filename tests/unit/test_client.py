@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ class Api:
         self.refusals: deque[tuple[int, dict[str, str]]] = deque()
         self.answering = True
         self.keys: list[str] = []
+        self.unsent: deque[set[int]] = deque()
+        self.posted: list[float] = []
         self._arrived = threading.Condition()
 
     def put(self, request_id: str, **members: Any) -> None:
@@ -39,6 +42,8 @@ class Api:
         sent = json.loads(body) if body else {}
         if url.endswith("/requests"):
             self.keys.append((headers or {})["idempotency-key"])
+            if "requests" in sent:
+                return Answer(202, {}, {"requests": [self._accept(number) for number in range(len(sent["requests"]))]})
             request_id = str(uuid.uuid4())
             if self.answering:
                 self.put(request_id)
@@ -51,6 +56,16 @@ class Api:
             self._arrived.wait_for(lambda: self.queue, 0.3)
             taken = [self.queue.popleft() for _ in range(min(10, len(self.queue)))]
         return Answer(200, {}, {"responses": taken})
+
+    def _accept(self, number: int) -> dict[str, Any]:
+        """One of several inquiries: answered, or among those that this call cannot send."""
+        if number == 0:
+            self.posted.append(time.monotonic())
+        if len(self.posted) <= len(self.unsent) and number in self.unsent[len(self.posted) - 1]:
+            return {"error": {"title": "Service unavailable", "detail": "sqs is not answering"}}
+        request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.keys[-1]} {number}"))
+        self.put(request_id)
+        return {"request_id": request_id}
 
 
 class Answer:
@@ -70,9 +85,18 @@ def api() -> Api:
 def client(api: Api, monkeypatch: pytest.MonkeyPatch) -> Consumidor:
     """The client over it, with short waits."""
     monkeypatch.setattr(library, "UNCLAIMED_SECONDS", 0.2)
+    monkeypatch.setattr(library, "RESEND_SECONDS", 0.3)
     made = Consumidor("http://api.test", lambda: "token")
     monkeypatch.setattr(made, "_pool", api)
     return made
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition that must come about in time."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "did not come about in time"
+        time.sleep(0.01)
 
 
 def test_a_response_that_is_quicker_than_its_submit(api: Api, client: Consumidor) -> None:
@@ -144,7 +168,7 @@ def test_a_timeout_is_the_callers_to_handle(api: Api, client: Consumidor) -> Non
     """Nothing in time is a TimeoutError; the key of each submit was its own."""
     api.answering = False
     for _ in range(2):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"no response within 0\.1 s"):
             client.ask("x", "credit", 0.1)
     client.close()
     assert len(set(api.keys)) == 2
@@ -159,3 +183,44 @@ def test_a_report_that_is_not_whole_is_refused(api: Api, client: Consumidor) -> 
         pending.result(5)
     client.close()
     assert api.acknowledged == []
+
+
+def test_what_the_queue_did_not_take_is_sent_again_after_a_pause(api: Api, client: Consumidor) -> None:
+    """Under the same key, after a pause that grows; what was accepted before is answered meanwhile, and a second answer is dropped."""
+    api.unsent.extend([{1, 2}, {2}])
+    pending = client.submit_many([("x", "credit")] * 3)
+    assert [one.result(5).status for one in pending] == ["not_found"] * 3
+    assert len(set(api.keys)) == 1
+    first, second, third = api.posted
+    assert second - first > 0.3
+    assert third - second > 0.6
+    until(lambda: not api.queue)
+    client.close()
+    assert (len(api.acknowledged), api.released) == (6, [])
+
+
+def test_a_client_that_is_closed_sends_nothing_again(api: Api, client: Consumidor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause ends at once, and what was accepted stays in the queue for whoever asks next."""
+    monkeypatch.setattr(library, "RESEND_SECONDS", 60.0)
+    api.unsent.append({1})
+    threading.Timer(0.5, client.close).start()
+    started = time.monotonic()
+    with pytest.raises(ApiError, match="sqs is not answering"):
+        client.submit_many([("x", "credit")] * 2)
+    assert time.monotonic() - started < 5
+    assert (len(api.posted), api.acknowledged, client._pending) == (1, [], {})
+
+
+def test_what_could_not_all_be_sent_is_forgotten(api: Api, client: Consumidor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all attempts the caller is told, and responses to what was accepted are given back when they come again."""
+    monkeypatch.setattr(library, "RESEND_SECONDS", 0.01)
+    api.unsent.extend([{1}] * library.ATTEMPTS)
+    with pytest.raises(ApiError, match="sqs is not answering"):
+        client.submit_many([("x", "credit")] * 2)
+    assert len(api.posted) == library.ATTEMPTS
+    api.queue.clear()
+    api.put(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{api.keys[-1]} 0")), receipt="again")
+    assert client.ask("x", "credit", 5).status == "not_found"
+    client.close()
+    assert "again" in api.released
+    assert "again" not in api.acknowledged
