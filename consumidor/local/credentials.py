@@ -17,14 +17,19 @@ from consumidor.local.files import locked, write_private
 TOKEN_SECONDS = 3600
 FIRST_CLIENTS = ("acme", "globex")
 _GRACE = 300  # seconds a key outlives its last token: clocks differ
+_PUBLIC = ("kty", "n", "e", "kid", "alg", "use")  # members of a JWK that anyone may see
 
 
 class Keys(NamedTuple):
-    """The key that signs now, and the public JWKS: also the next key, known before it is used, and retired ones."""
+    """The key that signs now, and the public ones, each until when: also the next one, known before it is used, and retired ones."""
 
     kid: str
     private: Any
-    jwks: dict[str, Any]
+    public: tuple[tuple[dict[str, Any], float], ...]
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys as a JWKS: a retired one is left out once its last token has ended."""
+        return {"keys": [jwk for jwk, until in self.public if until > time.time()]}
 
 
 def prepare(home: Path) -> None:
@@ -113,8 +118,7 @@ def _new_key() -> dict[str, Any]:
 
 
 def parse_keys(document: dict[str, Any]) -> Keys:
-    """What the keys' file holds, by its order; retired keys are left out once their last token has ended."""
+    """What the keys' file holds, by its order."""
     current = document["keys"][1]["jwk"]
-    published = [key["jwk"] for key in document["keys"] if key.get("until", math.inf) > time.time()]
-    public = [{name: jwk[name] for name in ("kty", "n", "e", "kid", "alg", "use")} for jwk in published]
-    return Keys(current["kid"], jwt.PyJWK(current, "RS256").key, {"keys": public})
+    public = [({name: key["jwk"][name] for name in _PUBLIC}, key.get("until", math.inf)) for key in document["keys"]]
+    return Keys(current["kid"], jwt.PyJWK(current, "RS256").key, tuple(public))

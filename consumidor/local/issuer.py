@@ -83,7 +83,7 @@ class Issuer:
 
     async def jwks(self, _: Request) -> JSONResponse:
         """`GET /.well-known/jwks.json` (RFC 7517)."""
-        return JSONResponse(self._keys.read().jwks)
+        return JSONResponse(self._keys.read().jwks())
 
     async def configuration(self, _: Request) -> JSONResponse:
         """`GET /.well-known/openid-configuration` (OpenID Connect Discovery 1.0)."""

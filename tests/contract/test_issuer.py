@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -188,6 +189,17 @@ def test_rotation(issuer: Issuer) -> None:
     document["keys"][2]["until"] = time.time() - 1  # as when an hour has passed
     keys_path(issuer.home).write_text(json.dumps(document))
     assert retired not in {key["kid"] for key in issuer.jwks()["keys"]}
+
+
+def test_a_retired_key_ends_by_itself(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is published until its last token has ended, and no longer, though nothing is rotated or started anew."""
+    retired = jwt.get_unverified_header(issuer.token())["kid"]
+    rotate_keys(issuer.home)
+    assert retired in {key["kid"] for key in issuer.jwks()["keys"]}
+    later = time.time() + TOKEN_SECONDS + 301
+    monkeypatch.setattr("consumidor.local.credentials.time", SimpleNamespace(time=lambda: later))
+    kids = {key["kid"] for key in issuer.jwks()["keys"]}
+    assert (len(kids), retired in kids) == (2, False)
 
 
 def test_rotation_without_keys(tmp_path: Path) -> None:
