@@ -2,10 +2,15 @@
 
 Binning is repeated inside every fold, so nothing of a held-out loan reaches the model that judges it. Beside the card's seven
 attributes stands the model on all 20 of the data (the one the literature reports), and on the 18 that a Brazilian lender may use.
+
+Who changes a bin (in `training.py`) writes the card anew, from the repository's root; a test holds it to this, byte for byte:
+
+    python -m consumidor.score.evaluation notebooks/data/german_credit.csv consumidor/score/scorecard.json
 """
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +26,20 @@ GOOD_SCORE = 501  # the third band begins here
 
 
 class HeldOut(NamedTuple):
-    """For each repeat (row) and loan (column): the probability of being bad by a model that has not seen the loan."""
+    """For each repeat (row) and loan (column): the probability of being bad by a model that has not seen the loan.
+
+    `shifts` are the folds', one each: the PSI between the scores of a card's own loans and of those it has not seen.
+    """
 
     card: np.ndarray
     all_20: np.ndarray
     lawful_18: np.ndarray
     card_scores: np.ndarray
-    stability: float
+    shifts: np.ndarray
 
 
 def cross_validate(loans: pd.DataFrame, bad: np.ndarray) -> HeldOut:
-    """Predict every loan once a repeat; `stability` is the mean PSI between a fold's training and held-out scores."""
+    """Predict every loan once a repeat."""
     attributes = training.base_b_attributes(loans)
     predicted = {name: np.zeros((REPEATS, len(bad))) for name in ("card", "all_20", "lawful_18", "card_scores")}
     shifts = []
@@ -49,7 +57,7 @@ def cross_validate(loans: pd.DataFrame, bad: np.ndarray) -> HeldOut:
         for name, columns in (("all_20", list(loans)), ("lawful_18", [name for name in loans if name not in training.BARRED])):
             model = training.regression().fit(evidence.iloc[seen][columns], bad[seen])
             predicted[name][repeat, unseen] = model.predict_proba(evidence.iloc[unseen][columns])[:, 1]
-    return HeldOut(**predicted, stability=float(np.mean(shifts)))
+    return HeldOut(**predicted, shifts=np.array(shifts))
 
 
 def separation(bad: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -84,14 +92,13 @@ def interval(measure: Callable[[np.ndarray], dict[str, float]], loans: int) -> d
     """Each figure of `measure(indexes)` on the sample itself, with its 95 % interval over bootstrap resamples of the loans."""
     draw = np.random.default_rng(SEED)
     resampled = [measure(draw.integers(0, loans, loans)) for _ in range(RESAMPLES)]
-    return {
-        name: {
-            "value": round(value, 3),
-            "low": round(float(np.quantile([one[name] for one in resampled], 0.025)), 3),
-            "high": round(float(np.quantile([one[name] for one in resampled], 0.975)), 3),
-        }
-        for name, value in measure(np.arange(loans)).items()
-    }
+    return {name: _figure(value, [one[name] for one in resampled]) for name, value in measure(np.arange(loans)).items()}
+
+
+def _figure(value: float, drawn: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """A figure with the middle 95 % of what else it came out as."""
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return {"value": round(value, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
 
 
 def _mean(figures: list[dict[str, float]]) -> dict[str, float]:
@@ -134,11 +141,12 @@ def evaluate(path: Path) -> dict[str, Any]:
     loans, bad = training.read_loans(path)
     held_out = cross_validate(loans, bad)
     return {
-        "method": f"{REPEATS}x{FOLDS}-fold cross-validation, 95 % intervals by {RESAMPLES} bootstrap resamples of the loans",
+        "method": f"{REPEATS}x{FOLDS}-fold cross-validation, 95 % intervals by {RESAMPLES} bootstrap resamples of the loans;"
+        f" that of the stability index is the {REPEATS * FOLDS} folds' own",
         "card": quality(bad, held_out.card),
         "all_20_attributes": quality(bad, held_out.all_20),
         "lawful_18_attributes": quality(bad, held_out.lawful_18),
-        "stability_index": round(held_out.stability, 3),
+        "stability_index": _figure(float(held_out.shifts.mean()), held_out.shifts),
         "by_age": by_age(loans["age_in_years"].to_numpy(), bad, held_out),
     }
 
@@ -147,3 +155,7 @@ def scorecard_json(path: Path) -> bytes:
     """The whole of `scorecard.json` from the loans' file, the same bytes every time."""
     card = training.train(path) | {"metrics": evaluate(path)}
     return (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_bytes(scorecard_json(Path(sys.argv[1])))

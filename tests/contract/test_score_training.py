@@ -48,9 +48,10 @@ def test_the_same_points_as_optbinning() -> None:
 
 
 def test_the_metrics_are_plausible() -> None:
-    """The card knows less than the model on all 20 attributes, whose AUC is where the literature has it (0.78 to 0.80)."""
+    """The card knows less than the model on all 20 attributes, whose AUC is where the literature has it (0.78 to 0.80); it is stable."""
     metrics = json.loads(SHIPPED.read_bytes())["metrics"]
     assert 0.77 < metrics["all_20_attributes"]["auc"]["value"] < 0.81
     assert metrics["card"]["auc"]["high"] < metrics["all_20_attributes"]["auc"]["value"]
     assert metrics["card"]["auc"]["low"] > 0.6
-    assert metrics["stability_index"] < 0.1
+    stability = metrics["stability_index"]
+    assert 0 < stability["low"] < stability["value"] < stability["high"] < 0.1
