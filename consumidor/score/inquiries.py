@@ -1,8 +1,8 @@
 """Publishes a `bureau_inquiry` event for each answered score request, without the request waiting for it.
 
 Events wait in a bounded buffer; a thread sends what a tenth of a second brought as messages of up to 100. While the feed queue is down
-they wait; beyond the bound they are dropped, counted and logged. What a kill -9 can lose: the events of the last tenth of a second, or
-all that were waiting while the queue was down; a graceful stop sends them first.
+they wait; beyond the bound they are dropped: each is counted, and a line a second says how many. What a kill -9 can lose: the events of
+the last tenth of a second, or all that were waiting while the queue was down; a graceful stop sends them first.
 """
 
 import threading
@@ -27,6 +27,7 @@ BOUND = 20_000  # events that may wait: about 10 MB, and ten seconds of one core
 EVERY = 0.1  # seconds between two sendings
 PAUSE = 1.0  # seconds before the next try where the queue is down
 FLUSH_SECONDS = 5.0  # what a stop may take to send what waits
+LOG_SECONDS = 1.0  # at least, between two lines about what was dropped: else each request would write one
 
 DROPPED = Counter("consumidor_score_inquiries_dropped_total", "Inquiry events lost because the feed queue was down for too long")
 SENT = Counter("consumidor_score_inquiries_sent_total", "Inquiry events sent to the feed queue")
@@ -40,6 +41,8 @@ class Inquiries:
         self._sqs, self._url, self._bound = sqs, url, bound
         self._waiting: deque[Event] = deque()
         self._ids = (f"{run}-{number}" for run in [uuid.uuid4().hex] for number in count())  # a fifth of the cost of a UUID each
+        self._dropped = self._logged = 0  # the first is written by who adds, the second by the thread
+        self._log_again = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inquiries", daemon=True)
 
@@ -57,17 +60,19 @@ class Inquiries:
         if len(self._waiting) < self._bound:
             self._waiting.append(inquiry_event(next(self._ids), person, client, datetime.now(UTC), {"path": "score"}))
         else:
-            _drop(1)
+            self._drop(1)
 
     def _run(self) -> None:
         pause = EVERY
         while not self._stop.wait(pause):
             pause = EVERY if self.flush() else PAUSE
+            if time.monotonic() >= self._log_again:
+                self._log_drops()
         deadline = time.monotonic() + FLUSH_SECONDS
         while self._waiting and not self.flush() and time.monotonic() < deadline:
             time.sleep(EVERY)
-        if self._waiting:
-            _drop(len(self._waiting))
+        self._drop(len(self._waiting))
+        self._log_drops()
 
     def flush(self) -> bool:
         """Send all that waits now; False where the queue did not take all of it, and what it did not take waits again."""
@@ -86,7 +91,13 @@ class Inquiries:
     def _take(self) -> list[Event]:
         return [self._waiting.popleft() for _ in range(min(MESSAGE_EVENTS, len(self._waiting)))]
 
+    def _drop(self, events: int) -> None:
+        DROPPED.inc(events)
+        self._dropped += events
 
-def _drop(count: int) -> None:
-    DROPPED.inc(count)
-    log.error("inquiries_dropped", count=count)
+    def _log_drops(self) -> None:
+        """One line about all that were dropped since the last one."""
+        if new := self._dropped - self._logged:
+            log.error("inquiries_dropped", count=new)
+            self._logged += new
+            self._log_again = time.monotonic() + LOG_SECONDS

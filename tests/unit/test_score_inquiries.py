@@ -1,6 +1,8 @@
 """Inquiry events: packed, never waited for, kept while the queue is down, counted when they are lost."""
 
 import time
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -93,6 +95,25 @@ def test_beyond_the_bound_events_are_dropped_and_counted(queue: FakeQueue) -> No
     assert dropped() - before == 30
     assert buffer.flush()
     assert len(queue.events()) == 100
+
+
+def test_drops_are_logged_once_a_second(queue: FakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests find the buffer full, there is a line a second at most, and the lines' counts add up to what was dropped."""
+    lines: list[tuple[float, int]] = []
+    log = SimpleNamespace(error=lambda _, count: lines.append((time.monotonic(), count)))
+    for name, value in {"log": log, "PAUSE": 0.01, "LOG_SECONDS": 0.2, "FLUSH_SECONDS": 0.0}.items():
+        monkeypatch.setattr(inquiries, name, value)
+    buffer, before, added, queue.down = buffer_of(queue, bound=10), dropped(), 0, True
+    buffer.start()
+    while len(lines) < 3 and added < 100_000:
+        buffer.add(PERSON, "acme")
+        added += 1
+        time.sleep(0.0001)
+    buffer.stop()
+    assert sum(count for _, count in lines) == dropped() - before == added
+    *running, _ = lines  # the last is the stop's: what was dropped since, and what still waited
+    assert len(running) >= 3
+    assert min(later - earlier for (earlier, _), (later, _) in pairwise(running)) >= 0.2
 
 
 def test_it_sends_by_itself_and_flushes_at_the_end(queue: FakeQueue) -> None:
