@@ -19,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Those of the models, written again: to load them would slow every command down, and a test holds the two together.
 _PURPOSES = ("credit", "rental", "employment", "collection", "own")
 _KINDS = ("bureau_inquiry", "financial_movement", "card_purchase")
+_OF_EXTRACTION = {"dask", "distributed", "pandas", "pyarrow", "pymongoarrow", "tqdm"}  # packages of the extra of that name
 
 
 class Cli(click.Group):
@@ -31,9 +32,24 @@ class Cli(click.Group):
         except ConsumidorError as error:
             click.secho(f"consumidor: {error.detail}", fg="red", err=True)
             ctx.exit(2 if isinstance(error, SettingsError) else 1)
+        except TimeoutError as error:
+            click.secho(f"consumidor: {error or 'no answer in time'}", fg="red", err=True)
+            ctx.exit(1)
+        except ModuleNotFoundError as error:
+            click.secho(f"consumidor: {_needed(error)}", fg="red", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.secho("consumidor: stopped", err=True)
             ctx.exit(1)
+
+
+def _needed(error: ModuleNotFoundError) -> str:
+    """Which extra brings the package that is missing; a module of our own that is missing is a mistake, and raised again."""
+    package = (error.name or "").partition(".")[0]
+    if package == "consumidor":
+        raise error
+    extra = "extraction" if package in _OF_EXTRACTION else "local"
+    return f"this command needs pip install 'consumidor[{extra}]' (there is no {package} here)"
 
 
 home_option = click.option(
@@ -156,10 +172,7 @@ def people(cpf: str, purpose: str, client: str, timeout: float, home: Path, as_j
     import msgspec  # noqa: PLC0415
 
     with _client_of(home, client) as bureau:
-        try:
-            answer = bureau.ask(cpf, purpose, timeout)
-        except TimeoutError:
-            raise CommandError(f"no response within {timeout:g} s; it will be in the client's queue for a day") from None
+        answer = bureau.ask(cpf, purpose, timeout)
     show(msgspec.to_builtins(answer), as_json=as_json)
     if answer.status == "failed":
         raise CommandError(f"the request failed: {answer.error.title}")
@@ -261,7 +274,7 @@ def extract(to: str, scheduler: str | None, home: Path, as_json: bool) -> None:
     from consumidor.score import extraction  # noqa: PLC0415
 
     if "BASE_B_URI" not in os.environ:  # a running stack's Base B; a deployed job has it in its environment
-        from consumidor.local.stack import read_environment  # noqa: PLC0415
+        from consumidor.local.running import read_environment  # noqa: PLC0415
 
         os.environ |= read_environment(home).of("extract")
     show(extraction.extract_from_settings(Settings.from_env("extract"), to, scheduler), as_json=as_json)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from consumidor.errors import CommandError
+from consumidor.errors import CommandError, ConsumidorError
 from consumidor.local.events_feed import events_feed_server
 from consumidor.local.files import write_private
 from consumidor.local.home import Home, claim_port, explained
@@ -32,6 +32,8 @@ _HEALTH_SECONDS = 30.0
 def up(home: Path, port: int = 8080, people: int = 10000, worker_threads: int = 4, on_ready: Callable[[], object] | None = None) -> None:
     """Start everything, call `on_ready`, and serve until Ctrl-C or SIGTERM; then stop everything. The data stays in `home`.
 
+    What goes wrong in `on_ready` is said, and served all the same.
+
     Raises:
         CommandError: something cannot be started, with the reason in one line; what had been started is stopped again.
         SettingsError: a setting in the environment is wrong.
@@ -43,7 +45,7 @@ def up(home: Path, port: int = 8080, people: int = 10000, worker_threads: int = 
             with _until_signalled():
                 stack.start(people)
                 if on_ready:
-                    on_ready()
+                    stack.attempt(on_ready)
                 stack.keep()
         finally:
             stack.stop()
@@ -86,6 +88,15 @@ class Stack:
         self._ready = True
         self._write_stack()
         self._say_ready(time.monotonic() - started)
+
+    def attempt(self, task: Callable[[], object]) -> None:
+        """Do something beside the serving, which goes on whatever becomes of it."""
+        try:
+            task()
+        except ConsumidorError as error:
+            self._announce(error.detail)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the latter is what rich makes of a standard output that is gone
+            self._announce(str(error) if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}")
 
     def keep(self) -> NoReturn:
         """Keep `stack.json` up to date with the clients; the supervisor does the rest."""
@@ -208,15 +219,23 @@ class _Signalled(BaseException):
 
 @contextlib.contextmanager
 def _until_signalled() -> Iterator[None]:
-    """End the block at the first SIGINT, SIGTERM or SIGHUP; those after it are ignored, so that the stop itself is whole."""
+    """End the block at the first SIGINT, SIGTERM or SIGHUP; those after it, or after a block that failed, are ignored, so that the stop
+    itself is whole.
+    """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def end(*_: object) -> NoReturn:
+    def ignore() -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
+
+    def end(*_: object) -> NoReturn:
+        ignore()
         raise _Signalled
 
     for number in numbers:
         signal.signal(number, end)
     with contextlib.suppress(_Signalled):
-        yield
+        try:
+            yield
+        finally:
+            ignore()

@@ -1,6 +1,9 @@
 """The command line's own rules, without a stack: what counts as wrong use, and what as failed."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -13,7 +16,7 @@ from consumidor.people.model import PURPOSES, ResponseError
 
 
 class Bureau:
-    """A client of a bureau that fails every request."""
+    """A client of a bureau that fails every request, or does not answer."""
 
     def __enter__(self) -> Self:
         return self
@@ -21,8 +24,10 @@ class Bureau:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def ask(self, *_: object) -> Answer:
+    def ask(self, cpf: str, *_: object) -> Answer:
         """As the client's."""
+        if cpf == "slow":
+            raise TimeoutError("no response within 30 s")
         return Answer("id", "failed", error=ResponseError("urn:consumidor:seal-broken", "Record cannot be opened"))
 
 
@@ -46,6 +51,42 @@ def test_a_failed_request_is_a_failed_command(monkeypatch: pytest.MonkeyPatch) -
     result = CliRunner().invoke(cli.main, ["people", "46509208172", "--json"])
     assert (result.exit_code, json.loads(result.stdout)["status"]) == (1, "failed")
     assert "Record cannot be opened" in result.stderr
+
+
+def test_an_answer_that_does_not_come_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And status 1, whichever command waits for it."""
+    monkeypatch.setattr(cli, "_client_of", lambda *_: Bureau())
+    result = CliRunner().invoke(cli.main, ["people", "slow"])
+    assert (result.exit_code, result.output) == (1, "consumidor: no response within 30 s\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "missing", "extra"),
+    [
+        ("up", "rich", "local"),
+        ("dlq list events-feed", "rich", "local"),
+        ("keys rotate", "rich", "local"),
+        ("audit verify", "rich", "local"),
+        ("extract --to x", "dask", "extraction"),
+    ],
+)
+def test_a_base_installation_says_what_a_command_needs(tmp_path: Path, line: str, missing: str, extra: str) -> None:
+    """A package of an extra that is not there is one line that names the extra, status 1."""
+    program = f"import sys; sys.modules[{missing!r}] = None; from consumidor import cli; cli.main()"
+    command = [sys.executable, "-c", program, *line.split(), "--home", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = f"consumidor: this command needs pip install 'consumidor[{extra}]' (there is no {missing} here)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which no extra mends, and which is not hidden."""
+
+    def broken(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'consumidor.nonesuch'", name="consumidor.nonesuch")
+
+    monkeypatch.setattr(cli, "_client_of", broken)
+    assert isinstance(CliRunner().invoke(cli.main, ["score", "1"]).exception, ModuleNotFoundError)
 
 
 def test_migrate_prints_json_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
