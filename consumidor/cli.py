@@ -33,7 +33,7 @@ class Cli(click.Group):
             click.secho(f"consumidor: {error.detail}", fg="red", err=True)
             ctx.exit(2 if isinstance(error, SettingsError) else 1)
         except TimeoutError as error:
-            click.secho(f"consumidor: {error or 'no answer in time'}", fg="red", err=True)
+            click.secho(f"consumidor: {str(error) or 'no answer in time'}", fg="red", err=True)
             ctx.exit(1)
         except ModuleNotFoundError as error:
             click.secho(f"consumidor: {_needed(error)}", fg="red", err=True)

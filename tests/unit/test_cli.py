@@ -26,8 +26,8 @@ class Bureau:
 
     def ask(self, cpf: str, *_: object) -> Answer:
         """As the client's."""
-        if cpf == "slow":
-            raise TimeoutError("no response within 30 s")
+        if not cpf.isdigit():
+            raise TimeoutError(cpf)
         return Answer("id", "failed", error=ResponseError("urn:consumidor:seal-broken", "Record cannot be opened"))
 
 
@@ -53,11 +53,12 @@ def test_a_failed_request_is_a_failed_command(monkeypatch: pytest.MonkeyPatch) -
     assert "Record cannot be opened" in result.stderr
 
 
-def test_an_answer_that_does_not_come_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("error", "said"), [("no response within 30 s", "no response within 30 s"), ("", "no answer in time")])
+def test_an_answer_that_does_not_come_is_one_line(monkeypatch: pytest.MonkeyPatch, error: str, said: str) -> None:
     """And status 1, whichever command waits for it."""
     monkeypatch.setattr(cli, "_client_of", lambda *_: Bureau())
-    result = CliRunner().invoke(cli.main, ["people", "slow"])
-    assert (result.exit_code, result.output) == (1, "consumidor: no response within 30 s\n")
+    result = CliRunner().invoke(cli.main, ["people", error])
+    assert (result.exit_code, result.output) == (1, f"consumidor: {said}\n")
 
 
 @pytest.mark.parametrize(
