@@ -7,9 +7,9 @@ from access import Access, AccessArgs
 from alarms import Alarms, AlarmsArgs
 from base_a import BaseA, BaseAArgs
 from base_b import BaseB, BaseBArgs
-from base_c import BaseC, BaseCArgs
+from base_c import HOST, BaseC, BaseCArgs
 from buckets import Bucket, BucketArgs
-from config import KEYS, ConfigError, Configuration
+from config import ConfigError, Configuration
 from containers import Containers, ContainersArgs
 from credentials import Secret, SecretArgs, SecretText
 from events import CA_PATH, FEED_VISIBILITY, Events, EventsArgs
@@ -19,15 +19,17 @@ from keys import Keys, KeysArgs
 from load_balancer import LoadBalancer, LoadBalancerArgs
 from network import Network, NetworkArgs
 from people import MIGRATION_CA_PATH, People, PeopleArgs
+from pulumi.runtime import get_config_env
 from queues import DAY, Queue, QueueArgs
 from score import Score, ScoreArgs
 from signing import Signing, SigningArgs
 from tagging import tag_everything
 from watching import Dashboard, Watched, watches
 
-given = pulumi.Config("consumidor")
+# All that the engine hands over, known or not: `pulumi.Config` only answers about keys that one asks for, and misses a misspelt one.
+given = {key.removeprefix("consumidor:"): text for key, text in get_config_env().items() if key.startswith("consumidor:")}
 try:
-    config = Configuration.load(pulumi.get_stack(), pulumi.Config("aws").get("region"), {name: given.get(name) for name in KEYS})
+    config = Configuration.load(pulumi.get_stack(), pulumi.Config("aws").get("region"), given)
 except ConfigError as error:
     raise pulumi.RunError(str(error)) from None
 
@@ -41,7 +43,7 @@ snapshots = None if config.snapshot_uri else Bucket("base-c-snapshots", BucketAr
 outside_bucket, _, outside_path = config.snapshot_uri.removeprefix("s3://").partition("/")
 network = Network("consumidor", NetworkArgs(
     region, account, config.zones, config.vpc_cidr, config.public_cidrs, config.private_cidrs, config.tie_breaker_cidr,
-    env.nat_gateways, outside_bucket, keys["logs"], env.log_days,
+    env.nat_gateways, None if config.base_c_secret_arn else HOST, outside_bucket, keys["logs"], env.log_days,
 ))  # fmt: skip
 balancer_port = 443 if config.domain else 80
 access = Access("access", AccessArgs(
@@ -82,7 +84,7 @@ else:
     base_c = BaseC("base-c", BaseCArgs(
         env, region, config.base_c_version, [*network.private, network.tie_breaker], [*config.private_cidrs, config.tie_breaker_cidr],
         config.zones, access["base-c"], snapshots.name if snapshots else outside_bucket, outside_path or "base-c",
-        keys["base-c"], keys["secrets"], keys["logs"],
+        keys["base-c"], keys["secrets"], keys["logs"], after=(*network.ways_out, *access.rules["base-c"]),
     ))  # fmt: skip
     search_url, feed_url = (base_c.url(user, CA_PATH).where for user in ("search", "feed"))
     migrate_url = base_c.url("migrate", MIGRATION_CA_PATH).where
@@ -138,7 +140,8 @@ pulumi.export("events_feed_queue", feed.url)
 pulumi.export("repository", containers.repository_url)
 pulumi.export("cluster", platform.cluster_name)
 pulumi.export("migration_task", people.migration.family)
-pulumi.export("migration_network", {"subnets": platform.subnets, "securityGroups": [access["migrate"]], "assignPublicIp": "DISABLED"})
+migration_network = {"subnets": platform.subnets, "securityGroups": [access["migrate"]], "assignPublicIp": "DISABLED"}
+pulumi.export("migration_network", {"awsvpcConfiguration": migration_network})  # as `aws ecs run-task` takes it
 pulumi.export("audit_checkpoint_bucket", checkpoints.name)
 pulumi.export("extraction_bucket", extractions.name)
 pulumi.export("alarms_topic", alarms.topic_arn)

@@ -46,24 +46,27 @@ def flows(args: AccessArgs) -> list[Flow]:
         Flow("migrate", "base-a", POSTGRES),
         *(Flow(process, *base_b) for process in ("score", "extract", "migrate")),
         *(Flow(process, *base_c) for process in ("search", "feed", "migrate")),
-        *(Flow(process, "endpoints", HTTPS) for process in (*PROCESSES, "base-c")),
-        *(Flow(process, "s3", HTTPS) for process in ("api", "worker", "migrate", "score", "extract", "base-c")),
+        *(Flow(process, "endpoints", HTTPS) for process in PROCESSES),
+        *(Flow(process, "s3", HTTPS) for process in ("api", "worker", "migrate", "score", "extract")),
         Flow("api", "internet", HTTPS),  # the issuer's keys: Cognito has no private endpoint
         Flow("score", "internet", HTTPS),
-        Flow("base-c", "internet", HTTPS),  # installs Elasticsearch; Systems Manager
-        Flow("base-c", "base-c", ELASTICSEARCH),
-        Flow("base-c", "base-c", ELASTICSEARCH_TRANSPORT),
     ]
-    return list(dict.fromkeys(table))
+    nodes = [
+        *(Flow("base-c", target, HTTPS) for target in ("endpoints", "s3")),
+        Flow("base-c", "internet", HTTPS),  # installs Elasticsearch; Systems Manager
+        *(Flow("base-c", "base-c", port) for port in (ELASTICSEARCH, ELASTICSEARCH_TRANSPORT)),
+    ]
+    return list(dict.fromkeys([*table, *(nodes if args.outside_base_c_port is None else ())]))
 
 
 class Access(pulumi.ComponentResource):
-    """`access["worker"]` is the id of that process's security group."""
+    """`access["worker"]` is the id of that process's security group, `access.rules["worker"]` every rule that lets it out or others in."""
 
     def __init__(self, name: str, args: AccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Access", name, None, opts)
         self._groups: dict[str, aws.ec2.SecurityGroup] = {}
         self._ids: dict[str, pulumi.Output[str]] = {}
+        self.rules: dict[str, list[pulumi.Resource]] = {group: [] for group in GROUPS}
         for group in GROUPS:
             self._groups[group] = aws.ec2.SecurityGroup(
                 f"{name}-{group}",
@@ -90,7 +93,7 @@ class Access(pulumi.ComponentResource):
             target = {"prefix_list_id": args.s3_prefix_list}
         else:
             target = {"referenced_security_group_id": self._groups[flow.target].id}
-            aws.vpc.SecurityGroupIngressRule(
+            let_in = aws.vpc.SecurityGroupIngressRule(
                 rule,
                 security_group_id=self._groups[flow.target].id,
                 referenced_security_group_id=source.id,
@@ -100,7 +103,9 @@ class Access(pulumi.ComponentResource):
                 description=f"from {flow.source}",
                 opts=pulumi.ResourceOptions(parent=self._groups[flow.target]),
             )
-        aws.vpc.SecurityGroupEgressRule(
+            for group in {flow.source, flow.target}:
+                self.rules[group].append(let_in)
+        let_out = aws.vpc.SecurityGroupEgressRule(
             rule,
             security_group_id=source.id,
             ip_protocol="tcp",
@@ -110,3 +115,4 @@ class Access(pulumi.ComponentResource):
             **target,
             opts=pulumi.ResourceOptions(parent=source),
         )
+        self.rules[flow.source].append(let_out)

@@ -18,7 +18,7 @@ from environments import Environment
 
 PORT = 9200
 USERS = ("search", "feed", "migrate", "operator")
-_HOST = 10  # of each subnet: fixed, so that nodes find each other and certificates name addresses
+HOST = 10  # of each subnet: fixed, so that nodes find each other and certificates name addresses
 _DATA, _TIE_BREAKER = ("master", "data", "ingest"), ("master", "voting_only")
 
 
@@ -38,6 +38,7 @@ class BaseCArgs:
     storage_key: pulumi.Input[str]
     secrets_key: pulumi.Input[str]
     log_key: pulumi.Input[str]
+    after: Sequence[pulumi.Resource]  # what a node must find when it starts, once and for all: its ways out
 
 
 class BaseC(pulumi.ComponentResource):
@@ -47,7 +48,7 @@ class BaseC(pulumi.ComponentResource):
         super().__init__("consumidor:infra:BaseC", name, None, opts)
         self._name, self._args, self._child = name, args, pulumi.ResourceOptions(parent=self)
         self._passwords = {user: password(f"{name}-{user}", self) for user in USERS}
-        self.addresses = [str(cidr[_HOST]) for cidr in args.cidrs]
+        self.addresses = [str(cidr[HOST]) for cidr in args.cidrs]
         names = [f"{name}-{number}" for number in range(len(args.cidrs))]
         authority = Authority(name, AuthorityArgs("consumidor Base C", dict(zip(names, self.addresses, strict=True))), self._child)
         self.ca_pem = authority.ca_pem
@@ -70,8 +71,9 @@ class BaseC(pulumi.ComponentResource):
         self.nodes = []
         for number, node in enumerate(names):
             secret = self._node_secret(node, authority)
-            profile = self._profile(node, secret, logs.arn)
-            self.nodes.append(Node(node, self._node(number, profile, {**settings, "SECRET": secret.arn}), self._child))
+            profile = self._profile(node, secret.where, logs.arn)
+            told = {**settings, "SECRET": secret.where.arn}
+            self.nodes.append(Node(node, self._node(number, profile, told, (*args.after, secret.version)), self._child))
         self.register_outputs({})
 
     def url(self, user: str, ca_path: str) -> Secret:
@@ -85,7 +87,8 @@ class BaseC(pulumi.ComponentResource):
         days = self._args.environment.key_deletion_days
         return Secret(f"{self._name}-{user}-url", SecretArgs(text, self._args.secrets_key, days, f"Base C as {user}"), self._child)
 
-    def _node(self, number: int, profile: aws.iam.InstanceProfile, settings: Mapping[str, pulumi.Input[str]]) -> NodeArgs:
+    def _node(self, number: int, profile: aws.iam.InstanceProfile, settings: Mapping[str, pulumi.Input[str]],
+              after: Sequence[pulumi.Resource]) -> NodeArgs:  # fmt: skip
         args, env = self._args, self._args.environment
         is_tie_breaker = number == len(args.cidrs) - 1
         return NodeArgs(
@@ -100,22 +103,28 @@ class BaseC(pulumi.ComponentResource):
             volume_key=args.storage_key,
             keep=env.keep,
             settings=settings,
+            after=after,
         )
 
-    def _node_secret(self, node: str, authority: Authority) -> SecretText:
+    def _node_secret(self, node: str, authority: Authority) -> Secret:
         """All that a node has to keep to itself, as one JSON text."""
         certificate = authority.certificates[node]
         passwords = self._passwords
         content = {"ca.pem": authority.ca_pem, "node.pem": certificate.pem, "node.key": certificate.key, "passwords": passwords}
         days = self._args.environment.key_deletion_days
         about = f"certificate, key and passwords of {node}"
-        return Secret(node, SecretArgs(pulumi.Output.json_dumps(content), self._args.secrets_key, days, about), self._child).where
+        return Secret(node, SecretArgs(pulumi.Output.json_dumps(content), self._args.secrets_key, days, about), self._child)
 
     def _profile(self, node: str, secret: SecretText, log_group_arn: pulumi.Input[str]) -> aws.iam.InstanceProfile:
-        """A node reads its own secret, writes snapshots and logs, and is reached through Systems Manager."""
+        """A node reads its own secret, writes snapshots and logs, and is reached through Systems Manager.
+
+        The profile comes last: who has it may do all of that from the first.
+        """
         role = aws.iam.Role(node, assume_role_policy=iam.assumed_by("ec2.amazonaws.com"), opts=self._child)
         child = pulumi.ResourceOptions(parent=role)
-        aws.iam.RolePolicyAttachment(node, role=role.name, policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore", opts=child)
+        systems_manager = aws.iam.RolePolicyAttachment(
+            node, role=role.name, policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore", opts=child
+        )
         bucket = pulumi.Output.format("arn:aws:s3:::{}", self._args.snapshot_bucket)
         objects = pulumi.Output.format("{}/{}/*", bucket, self._args.snapshot_path)
         may = iam.allow(
@@ -130,5 +139,6 @@ class BaseC(pulumi.ComponentResource):
             # PutMetricData has no resource; the condition is what narrows it.
             iam.Statement(("cloudwatch:PutMetricData",), ("*",), {"StringEquals": {"cloudwatch:namespace": "CWAgent"}}),
         )
-        aws.iam.RolePolicy(node, role=role.id, policy=may, opts=child)
-        return aws.iam.InstanceProfile(node, role=role.name, opts=child)
+        policy = aws.iam.RolePolicy(node, role=role.id, policy=may, opts=child)
+        last = pulumi.ResourceOptions(parent=role, depends_on=[policy, systems_manager])
+        return aws.iam.InstanceProfile(node, role=role.name, opts=last)

@@ -26,6 +26,7 @@ class NodeArgs:
     volume_key: pulumi.Input[str]
     keep: bool
     settings: Mapping[str, pulumi.Input[str]]
+    after: Sequence[pulumi.Resource]  # its script runs once: what that needs must be there before
 
 
 class Node(pulumi.ComponentResource):
@@ -67,7 +68,9 @@ class Node(pulumi.ComponentResource):
             disable_api_termination=args.keep,
             tags={"Name": name},
             # A newer image or script is for nodes made from then on: all three replaced at once would be an outage (README, day two).
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["ami", "userData"], delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=list(args.after), ignore_changes=["ami", "userData"], delete_before_replace=True
+            ),
         )
         aws.ec2.VolumeAttachment(
             name, device_name="/dev/sdf", volume_id=volume.id, instance_id=instance.id, stop_instance_before_detaching=True, opts=child

@@ -39,7 +39,7 @@ class SecretArgs:
 
 
 class Secret(pulumi.ComponentResource):
-    """`where` is the `SecretText` that processes are given."""
+    """`where` is the `SecretText` that processes are given; `version` is what a reader waits for: before it the secret is empty."""
 
     def __init__(self, name: str, args: SecretArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Secret", name, None, opts)
@@ -50,7 +50,8 @@ class Secret(pulumi.ComponentResource):
             recovery_window_in_days=args.recovery_days,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        aws.secretsmanager.SecretVersion(name, secret_id=secret.id, secret_string=args.text, opts=pulumi.ResourceOptions(parent=secret))
+        child = pulumi.ResourceOptions(parent=secret)
+        self.version = aws.secretsmanager.SecretVersion(name, secret_id=secret.id, secret_string=args.text, opts=child)
         self.where = SecretText(secret.arn, args.key)
         self.register_outputs({})
 

@@ -25,17 +25,22 @@ class NetworkArgs:
     private_cidrs: Sequence[IPv4Network]
     tie_breaker_cidr: IPv4Network
     nat_gateways: int
+    reserved_host: int | None  # of each private subnet: an address that is only given to who asks for it
     snapshot_bucket: str  # of another stack; "" where there is none
     log_key: pulumi.Input[str]
     log_days: int
 
 
 class Network(pulumi.ComponentResource):
-    """`vpc_id`, `private` (subnet ids of the two zones), `tie_breaker` (subnet id), `s3_prefix_list`."""
+    """`vpc_id`, `private` (subnet ids of the two zones), `tie_breaker` (subnet id), `s3_prefix_list`.
+
+    `ways_out` is all that a packet needs to leave the VPC, or to reach AWS from within.
+    """
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consumidor:infra:Network", name, None, opts)
         self._name, self._args, self._child = name, args, pulumi.ResourceOptions(parent=self)
+        self.ways_out: list[pulumi.Resource] = []
         vpc = aws.ec2.Vpc(
             name, cidr_block=str(args.vpc_cidr), enable_dns_support=True, enable_dns_hostnames=True, tags={"Name": name}, opts=self._child
         )
@@ -56,8 +61,7 @@ class Network(pulumi.ComponentResource):
         for index, (subnet, zone) in enumerate(zip(private, args.zones, strict=True)):
             tables.append(self._route_table(f"private-{zone}", nat_gateway_id=nats[index % len(nats)].id))
             self._associate(f"{name}-private-{zone}", subnet, tables[-1])
-        self.private = [subnet.id for subnet in private[:2]]
-        self.tie_breaker = private[2].id
+        *self.private, self.tie_breaker = (self._reserved(*place) for place in zip(private, args.zones, cidrs, strict=True))
         self._flow_log()
         self.s3_prefix_list = self._s3_endpoint([table.id for table in tables]).prefix_list_id
         self.register_outputs({"vpc_id": self.vpc_id})
@@ -74,16 +78,30 @@ class Network(pulumi.ComponentResource):
             opts=self._child,
         )
 
+    def _reserved(self, subnet: aws.ec2.Subnet, zone: str, cidr: IPv4Network) -> pulumi.Output[str]:
+        """The subnet's id, known once its address is reserved: whatever is put into the subnet waits for that, and cannot take it."""
+        known: pulumi.Output[str] = subnet.id
+        if self._args.reserved_host is not None:
+            known = aws.ec2.SubnetCidrReservation(
+                f"{self._name}-private-{zone}",
+                subnet_id=known,
+                cidr_block=f"{cidr[self._args.reserved_host]}/32",
+                reservation_type="explicit",
+                description="consumidor: a node of Base C",
+                opts=pulumi.ResourceOptions(parent=subnet),
+            ).subnet_id
+        return known
+
     def _route_table(self, kind: str, **way_out: pulumi.Input[str]) -> aws.ec2.RouteTable:
         name = f"{self._name}-{kind}"
         table = aws.ec2.RouteTable(name, vpc_id=self.vpc_id, tags={"Name": name}, opts=self._child)
-        aws.ec2.Route(
-            name, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", **way_out, opts=pulumi.ResourceOptions(parent=table)
-        )
+        child = pulumi.ResourceOptions(parent=table)
+        self.ways_out.append(aws.ec2.Route(name, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", **way_out, opts=child))
         return table
 
     def _associate(self, name: str, subnet: aws.ec2.Subnet, table: aws.ec2.RouteTable) -> None:
-        aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=table.id, opts=pulumi.ResourceOptions(parent=table))
+        child = pulumi.ResourceOptions(parent=table)
+        self.ways_out.append(aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=table.id, opts=child))
 
     def _nat(self, subnet: aws.ec2.Subnet, zone: str, gateway: aws.ec2.InternetGateway) -> aws.ec2.NatGateway:
         name = f"{self._name}-nat-{zone}"
@@ -92,7 +110,7 @@ class Network(pulumi.ComponentResource):
         return aws.ec2.NatGateway(name, subnet_id=subnet.id, allocation_id=address.id, tags={"Name": name}, opts=after)
 
     def _s3_endpoint(self, tables: Sequence[pulumi.Input[str]]) -> aws.ec2.VpcEndpoint:
-        return aws.ec2.VpcEndpoint(
+        endpoint = aws.ec2.VpcEndpoint(
             f"{self._name}-s3",
             vpc_id=self.vpc_id,
             service_name=f"com.amazonaws.{self._args.region}.s3",
@@ -102,12 +120,14 @@ class Network(pulumi.ComponentResource):
             tags={"Name": f"{self._name}-s3"},
             opts=self._child,
         )
+        self.ways_out.append(endpoint)
+        return endpoint
 
     def interface_endpoints(self, security_group: pulumi.Input[str]) -> None:
         """Private addresses of the AWS services used from inside; `security_group` says who may reach them."""
         for service in INTERFACE_ENDPOINTS:
             name = f"{self._name}-{service.replace('.', '-')}"
-            aws.ec2.VpcEndpoint(
+            endpoint = aws.ec2.VpcEndpoint(
                 name,
                 vpc_id=self.vpc_id,
                 service_name=f"com.amazonaws.{self._args.region}.{service}",
@@ -119,6 +139,7 @@ class Network(pulumi.ComponentResource):
                 tags={"Name": name},
                 opts=self._child,
             )
+            self.ways_out.append(endpoint)
 
     def _own_account(self) -> dict[str, Any]:
         """A stolen process cannot carry data to another account's queue, key or bucket through the endpoint."""
@@ -143,14 +164,19 @@ class Network(pulumi.ComponentResource):
         return iam.document(statements)
 
     def _flow_log(self) -> None:
-        """Refused connections, in a log group: who knocked where there is no door."""
+        """Refused connections, in a log group: who knocked where there is no door.
+
+        The rights are what AWS asks for, each as narrow as it can be: docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
+        """
         name = f"{self._name}-flow"
         group = aws.cloudwatch.LogGroup(name, retention_in_days=self._args.log_days, kms_key_id=self._args.log_key, opts=self._child)
         role = aws.iam.Role(name, assume_role_policy=iam.assumed_by("vpc-flow-logs.amazonaws.com", self._args.account), opts=self._child)
         write = iam.Statement(
-            ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"), (pulumi.Output.format("{}:*", group.arn),)
+            ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"),
+            (group.arn, pulumi.Output.format("{}:*", group.arn)),
         )
-        aws.iam.RolePolicy(name, role=role.id, policy=iam.allow(write), opts=pulumi.ResourceOptions(parent=role))
+        look = iam.Statement(("logs:DescribeLogGroups",), ("*",))  # a list of groups has no resource of its own
+        policy = aws.iam.RolePolicy(name, role=role.id, policy=iam.allow(write, look), opts=pulumi.ResourceOptions(parent=role))
         aws.ec2.FlowLog(
             name,
             vpc_id=self.vpc_id,
@@ -158,5 +184,5 @@ class Network(pulumi.ComponentResource):
             log_destination=group.arn,
             iam_role_arn=role.arn,
             tags={"Name": name},
-            opts=self._child,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
         )

@@ -17,9 +17,7 @@ _DIMENSION = (
     aws.appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationCustomizedMetricSpecificationMetricMetricStatMetricDimensionArgs
 )
 
-_SUSPENDED = aws.appautoscaling.TargetSuspendedStateArgs(
-    dynamic_scaling_in_suspended=True, dynamic_scaling_out_suspended=True, scheduled_scaling_suspended=True
-)
+_LOOKED_AFTER = "rate(5 minutes)"
 
 
 @dataclass(frozen=True)
@@ -66,20 +64,50 @@ class Service(pulumi.ComponentResource):
             load_balancers=target,
             enable_execute_command=False,
             propagate_tags="SERVICE",
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.depends_on)),
+            # Once it runs, how many tasks there are is the scaling's own affair.
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=list(args.depends_on), ignore_changes=["desiredCount"] if platform.running else None
+            ),
         )
         self.name = service.name
-        self._scalable = aws.appautoscaling.Target(
-            name,
+        self._scalable = self._scalable_target(pulumi.Output.format("service/{}/{}", platform.cluster_name, service.name))
+        self._keep_to_the_least()
+        self.register_outputs({"name": self.name})
+
+    def _scalable_target(self, service: pulumi.Output[str]) -> aws.appautoscaling.Target:
+        """Suspended until there is an image. Each of the three is always given: left out, AWS would keep what it was told before."""
+        waiting = not self._args.task.platform.running
+        return aws.appautoscaling.Target(
+            self._name,
             service_namespace="ecs",
             scalable_dimension="ecs:service:DesiredCount",
-            resource_id=pulumi.Output.format("service/{}/{}", platform.cluster_name, service.name),
-            min_capacity=args.min_tasks,
-            max_capacity=args.max_tasks,
-            suspended_state=None if platform.running else _SUSPENDED,
+            resource_id=service,
+            min_capacity=self._args.min_tasks,
+            max_capacity=self._args.max_tasks,
+            suspended_state=aws.appautoscaling.TargetSuspendedStateArgs(
+                dynamic_scaling_in_suspended=waiting, dynamic_scaling_out_suspended=waiting, scheduled_scaling_suspended=waiting
+            ),
             opts=self._child,
         )
-        self.register_outputs({"name": self.name})
+
+    def _keep_to_the_least(self) -> None:
+        """Start the first tasks, and follow a changed least number: policies alone never move a service that is below it and idle.
+
+        A scheduled action brings a count that is out of its limits back into them, and leaves any other as it is. Source:
+        docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-policy-overview.html
+        """
+        aws.appautoscaling.ScheduledAction(
+            self._name,
+            name=f"{self._name}-least",
+            service_namespace=self._scalable.service_namespace,
+            scalable_dimension=self._scalable.scalable_dimension,
+            resource_id=self._scalable.resource_id,
+            schedule=_LOOKED_AFTER,
+            scalable_target_action=aws.appautoscaling.ScheduledActionScalableTargetActionArgs(
+                min_capacity=self._args.min_tasks, max_capacity=self._args.max_tasks
+            ),
+            opts=self._child,
+        )
 
     def scale_on_cpu(self, percent: int) -> None:
         """Keep the average CPU of all tasks at `percent`."""

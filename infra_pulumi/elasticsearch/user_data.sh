@@ -11,24 +11,32 @@ config=/etc/elasticsearch
 data=/var/lib/elasticsearch
 export AWS_DEFAULT_REGION=@REGION@
 
+# Run what follows until it succeeds, for up to five minutes: a role or a route just made may not be known everywhere yet.
+persist() {
+  for _ in $(seq 30); do "$@" && return; sleep 10; done
+  return 1
+}
+
 # The data volume outlives the instance: it is formatted only where it has no file system yet.
 device=/dev/sdf
 for _ in $(seq 150); do [ -e $device ] && break; sleep 2; done
 blkid $device || mkfs.xfs $device
 mkdir -p $data
-echo "$(readlink -f $device) $data xfs defaults,nofail 0 2" >>/etc/fstab
+# By its own id: device names change from one boot to the next.
+echo "UUID=$(blkid -s UUID -o value $device) $data xfs defaults,nofail 0 2" >>/etc/fstab
 mount $data
 
-dnf install -y jq amazon-cloudwatch-agent
-rpm --import https://artifacts.elastic.co/GPG-KEY-elasticsearch
-curl -fsS --retry 5 -o /var/tmp/elasticsearch.rpm "https://artifacts.elastic.co/downloads/elasticsearch/elasticsearch-$version-aarch64.rpm"
+persist dnf install -y jq amazon-cloudwatch-agent
+persist rpm --import https://artifacts.elastic.co/GPG-KEY-elasticsearch
+persist curl -fsS -o /var/tmp/elasticsearch.rpm \
+  "https://artifacts.elastic.co/downloads/elasticsearch/elasticsearch-$version-aarch64.rpm"
 rpm --checksig /var/tmp/elasticsearch.rpm
 dnf install -y /var/tmp/elasticsearch.rpm
 
 # The package's own certificates and passwords give way to the stack's.
 rm -rf $config/certs $config/elasticsearch.keystore
 mkdir -p $config/certs
-secret=$(aws secretsmanager get-secret-value --secret-id @SECRET@ --query SecretString --output text)
+secret=$(persist aws secretsmanager get-secret-value --secret-id @SECRET@ --query SecretString --output text)
 for file in ca.pem node.pem node.key; do jq -r --arg file "$file" '.[$file]' <<<"$secret" >"$config/certs/$file"; done
 
 cat >$config/elasticsearch.yml <<YAML
@@ -85,7 +93,9 @@ chmod -R u=rwX,g=rX,o= $config
 chmod g+w $config
 chown elasticsearch:elasticsearch $data
 mkdir -p /etc/systemd/system/elasticsearch.service.d
-printf '[Service]\nLimitMEMLOCK=infinity\nRestart=on-failure\n' >/etc/systemd/system/elasticsearch.service.d/override.conf
+# Never without its volume: it would begin anew on the root disk.
+printf '[Unit]\nRequiresMountsFor=%s\n[Service]\nLimitMEMLOCK=infinity\nRestart=on-failure\n' $data \
+  >/etc/systemd/system/elasticsearch.service.d/override.conf
 
 cat >/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json <<JSON
 {"metrics": {"namespace": "CWAgent", "append_dimensions": {"InstanceId": "\${aws:InstanceId}"}, "aggregation_dimensions": [["InstanceId"]],
@@ -102,7 +112,8 @@ call() {
 }
 for _ in $(seq 90); do call "https://$address:9200/_cluster/health?wait_for_status=yellow&timeout=5s" && break; sleep 10; done
 sed -i '/^cluster.initial_master_nodes/d' $config/elasticsearch.yml
+# Encrypted as the bucket says, with a key of KMS: the repository's own setting would ask for S3's.
 call -X PUT "https://$address:9200/_snapshot/nightly" \
-  -d '{"type": "s3", "settings": {"bucket": "@SNAPSHOT_BUCKET@", "base_path": "@SNAPSHOT_PATH@", "server_side_encryption": true}}'
+  -d '{"type": "s3", "settings": {"bucket": "@SNAPSHOT_BUCKET@", "base_path": "@SNAPSHOT_PATH@"}}'
 call -X PUT "https://$address:9200/_slm/policy/nightly" \
   -d '{"schedule": "0 30 5 * * ?", "name": "<nightly-{now/d}>", "repository": "nightly", "retention": {"expire_after": "35d", "min_count": 7}}'

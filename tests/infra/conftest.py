@@ -20,6 +20,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     "dev-running": {"consumidor:imageDigest": _DIGEST, "consumidor:extractionImageDigest": _DIGEST},
     "dev-fifty": {"consumidor:clients": [f"client-{number:02}-{'x' * 30}" for number in range(50)]},
     "prd-refused": {"consumidor:multiAz": False, "consumidor:snapshotUri": None},
+    "dev-misspelt": {"consumidor:imagedigest": _DIGEST},
 }
 
 

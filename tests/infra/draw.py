@@ -55,7 +55,7 @@ def _places(graph: Graph) -> Iterator[tuple[str, Mapping[str, list[str]]]]:
     yield "gateway's link", {one.name: one.get("subnetIds") for one in graph.of("apigatewayv2:VpcLink")}
     yield "services", {one.name: one.get("networkConfiguration")["subnets"] for one in graph.of("ecs:Service")}
     schedules = {one.name: one.get("target")["ecsParameters"]["networkConfiguration"]["subnets"] for one in graph.of("scheduler:Schedule")}
-    yield "tasks", schedules | {"migrate": graph.outputs["migration_network"]["subnets"]}
+    yield "tasks", schedules | {"migrate": graph.outputs["migration_network"]["awsvpcConfiguration"]["subnets"]}
     yield "Lambdas", {one.name: one.get("vpcConfig")["subnetIds"] for one in graph.of("lambda:Function")}
     yield "PostgreSQL", {one.name: one.get("subnetIds") for one in graph.of("rds:SubnetGroup")}
     yield "DocumentDB", {one.name: one.get("subnetIds") for one in graph.of("docdb:SubnetGroup")}

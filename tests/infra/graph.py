@@ -19,6 +19,7 @@ class Resource:
     id: str
     protect: bool
     dependencies: tuple[str, ...]
+    ignored: tuple[str, ...]
 
     @property
     def kind(self) -> str:
@@ -64,10 +65,11 @@ class Graph:
         self.failed: str | None = recorded.get("failed")
         self.all = [
             Resource(one["type"], one["name"], one["urn"], one["parent"], one["inputs"], one["state"], one["id"], one["protect"],
-                     tuple(one["dependencies"]))
+                     tuple(one["dependencies"]), tuple(one["ignore_changes"]))
             for one in recorded["resources"]
         ]  # fmt: skip
         self.resources = [resource for resource in self.all if resource.type.partition(":")[0] in {"aws", "random", "tls"}]
+        self._by_urn = {resource.urn: resource for resource in self.all}
 
     def of(self, *kinds: str) -> list[Resource]:
         """Every resource of these kinds."""
@@ -77,6 +79,16 @@ class Graph:
         """The resource of that kind and name."""
         (found,) = [resource for resource in self.of(kind) if resource.name == name]
         return found
+
+    def before(self, resource: Resource) -> list[Resource]:
+        """All that stands before that one is made: what it depends on, and what that depends on, to the last."""
+        found: dict[str, Resource] = {}
+        ahead = [resource]
+        while ahead:
+            for urn in {*ahead.pop().dependencies} & self._by_urn.keys() - found.keys():
+                found[urn] = self._by_urn[urn]
+                ahead.append(found[urn])
+        return list(found.values())
 
     def statements(self) -> Iterator[Statement]:
         """Every statement of every policy there is: of roles, keys, queues, buckets, topics, endpoints, and trust."""

@@ -87,6 +87,14 @@ MUTATIONS = {
         "buckets.py", "policy = iam.document([iam.tls_only(bucket.arn, ", "policy = iam.document([iam.tls_only(",
         "queues_and_buckets_take_tls_only", "s3:Bucket people-results accepts requests without TLS",
     ),
+    "half a bucket without TLS": Mutation(
+        "buckets.py", 'action="s3:*")', 'action="s3:GetObject")',
+        "queues_and_buckets_take_tls_only", "s3:Bucket people-results accepts requests without TLS: denied are [('*', ('s3:GetObject',)",
+    ),
+    "a topic without TLS": Mutation(
+        "alarms.py", ', iam.tls_only(topic, action="sns:Publish")', "",
+        "queues_and_buckets_take_tls_only", "sns:Topic alarms accepts requests without TLS",
+    ),
     "a path in the access log": Mutation(
         "gateway.py", '"route": "$context.routeKey"', '"route": "$context.path"',
         "no_log_holds_a_path", "logs ['path']",
@@ -116,8 +124,40 @@ MUTATIONS = {
         "containers_are_confined", "ecs:TaskDefinition worker runs as 0:0",
     ),
     "a worker that stops at night": Mutation(
-        "service.py", "min_capacity=args.min_tasks,", "min_capacity=0,",
+        "service.py", "min_capacity=self._args.min_tasks,\n", "min_capacity=0,\n",
         "services_scale", "appautoscaling:Target worker scales from 0",
+    ),
+    "scaling that stays suspended": Mutation(
+        "service.py", "dynamic_scaling_out_suspended=waiting, ", "",
+        "services_scale", "appautoscaling:Target worker is told",
+    ),
+    "a node before its ways out": Mutation(
+        "base_c.py", "(*args.after, secret.version)", "(secret.version,)",
+        "nodes_start_with_all_that_they_need", "ec2:Instance base-c-0 may start before ec2:NatGateway consumidor-nat-sa-east-1a",
+    ),
+    "a node before its secret": Mutation(
+        "base_c.py", "(*args.after, secret.version)", "args.after",
+        "nodes_start_with_all_that_they_need", "ec2:Instance base-c-0 may start before secretsmanager:SecretVersion base-c-0",
+    ),
+    "an address that anything may take": Mutation(
+        "network.py", "known = aws.ec2.SubnetCidrReservation(", "_ = aws.ec2.SubnetCidrReservation(",
+        "fixed_addresses_are_reserved", "may take an address of ec2:SubnetCidrReservation consumidor-private-sa-east-1a",
+    ),
+    "connections closed too soon": Mutation(
+        "load_balancer.py", "idle_timeout=60,", "idle_timeout=75,",
+        "the_load_balancer_hangs_up_first", "lb:LoadBalancer consumidor keeps connections 75 s",
+    ),
+    "a misspelt metric": Mutation(
+        "watching.py", '"FreeStorageSpace"', '"FreeStorage"',
+        "what_is_looked_at_exists", "cloudwatch:MetricAlarm base-a-storage looks at AWS/RDS FreeStorage",
+    ),
+    "a way to the internet": Mutation(
+        "access.py", 'Flow("score", "internet", HTTPS),', 'Flow("score", "internet", HTTPS), Flow("worker", "internet", HTTPS),',
+        "the_network_is_laid_out_as_drawn", "access-worker-to-internet-443 leads to the internet",
+    ),
+    "snapshots with a key of S3's": Mutation(
+        "elasticsearch/user_data.sh", '"base_path": "@SNAPSHOT_PATH@"', '"base_path": "@SNAPSHOT_PATH@", "server_side_encryption": true',
+        "base_c_survives_a_zone", "ec2:Instance base-c-0 has its snapshots encrypted with a key of S3's",
     ),
     "instance metadata for anyone": Mutation(
         "base_c_node.py", 'http_tokens="required"', 'http_tokens="optional"',

@@ -127,7 +127,7 @@ def run(folder: Path, stack: str, changes: dict[str, Any], monitor: MockMonitor)
     """
     asyncio.set_event_loop(asyncio.new_event_loop())
     pulumi.runtime.set_mocks(monitor.mocks, project="consumidor", stack=stack, preview=False, monitor=monitor)
-    pulumi.runtime.set_all_config(configuration(folder, stack, changes))
+    os.environ["PULUMI_CONFIG"] = json.dumps(configuration(folder, stack, changes))  # as the engine's language host does
     outputs: dict[str, Any] = {}
 
     async def collect() -> None:

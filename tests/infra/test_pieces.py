@@ -15,19 +15,17 @@ from autoscaling import BACKLOG_PER_TASK, BacklogScaling
 from containers import CA_BUNDLE
 from environments import ENVIRONMENTS
 from function import RUNTIME
-from metrics import NAMESPACE
-from prometheus_client import REGISTRY
+from metrics import DIMENSION, NAMESPACE
 from pymongo import MongoClient
 
 from consumidor.clients import Clients
 from consumidor.local.supervisor import Server, Supervisor, free_port
-from consumidor.people import worker
 from consumidor.people.request_token import Request, RequestVerifier, Signer
-from consumidor.settings import PROCESSES
 from tests.infra.draw import PICTURE, STACK, picture
 from tests.infra.graph import Graph
 from tests.infra.mutations import PROGRAM
 from tests.infra.properties.fit import environment_of
+from tests.infra.properties.watching import looked_at
 from tests.infra.recording import ROOT
 
 
@@ -183,17 +181,32 @@ def test_the_workflow_tests_before_it_previews() -> None:
     assert "secrets." not in text
 
 
+# What a process writes in its EMF lines once each of its metrics has moved: those that it registers by itself, and no gauge.
+_WRITTEN = """
+import importlib, sys
+from prometheus_client import REGISTRY
+from consumidor.telemetry import emf_line
+importlib.import_module(sys.argv[2])
+totals = {}
+for family in REGISTRY.collect():
+    ends = {"counter": ["_total"], "histogram": ["_sum", "_count"]}.get(family.type, [])
+    totals |= {family.name.removeprefix("consumidor_") + end: 1.0 for end in ends if family.name.startswith("consumidor_")}
+print(emf_line(sys.argv[1], {}, totals, 0.0))
+"""
+_MODULES = {"api": "consumidor.people.api", "worker": "consumidor.people.worker", "score-api": "consumidor.score.api"}
+
+
 def test_the_dashboard_shows_metrics_that_exist(graphs: Mapping[str, Graph]) -> None:
-    """Each of our own metrics on the dashboard is one that a process writes as an EMF line, under that process's name."""
-    assert worker  # its metrics are registered by importing it
-    known = {family.name for family in REGISTRY.collect()}
-    (dashboard,) = graphs["dev"].of("cloudwatch:Dashboard")
-    graphed = [metric for widget in dashboard.document("dashboardBody")["widgets"] for metric in widget["properties"].get("metrics", [])]
-    own = [metric for metric in graphed if metric[0] == NAMESPACE]
-    assert own
-    for _, name, dimension, process in own:
-        assert f"consumidor_{name.removesuffix('_total')}" in known
-        assert (dimension, process in PROCESSES) == ("process", True)
+    """Each of our own metrics on the dashboard is one that this very process writes as an EMF line, in that namespace and dimension."""
+    own = [looked for looked in looked_at(graphs["dev"]) if looked.namespace == NAMESPACE and looked.dimensions]
+    assert {looked.dimensions[DIMENSION] for looked in own} == {"worker", "score-api"}
+    for process in {looked.dimensions[DIMENSION] for looked in own}:
+        done = subprocess.run([sys.executable, "-c", _WRITTEN, process, _MODULES[process]], check=True, capture_output=True, text=True)
+        line = json.loads(done.stdout)
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert (line[DIMENSION], directive["Namespace"], directive["Dimensions"]) == (process, NAMESPACE, [[DIMENSION]])
+        shown = {looked.metric for looked in own if looked.dimensions[DIMENSION] == process}
+        assert shown - {metric["Name"] for metric in directive["Metrics"]} == set()
 
 
 def test_the_zips_are_for_the_lambdas_runtime() -> None:

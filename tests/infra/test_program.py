@@ -32,6 +32,7 @@ def test_a_deliberate_fault_is_caught(graphs: Mapping[str, Graph], run: int, nam
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
 def test_each_environment_has_its_resources(graphs: Mapping[str, Graph], stack: str) -> None:
     """Three stacks of about 350 resources each, and the larger ones are not smaller."""
+    print(f"{stack}: {len(graphs[stack].resources)} resources")
     assert 300 < len(graphs[stack].resources) < 450
     assert len(graphs["dev"].resources) <= len(graphs[stack].resources)
 
@@ -46,7 +47,9 @@ def test_nothing_runs_before_there_is_an_image(graphs: Mapping[str, Graph]) -> N
     """Before the first image no task is asked for and no scaling acts; with its digest all start, by that digest."""
     counts = {name: [service.get("desiredCount") for service in graphs[name].of("ecs:Service")] for name in ("dev", "dev-running")}
     assert counts == {"dev": [0, 0, 0], "dev-running": [1, 1, 1]}
-    assert all(target.get("suspendedState") for target in graphs["dev"].of("appautoscaling:Target"))
+    suspended = {name: [target.get("suspendedState") for target in graphs[name].of("appautoscaling:Target")] for name in counts}
+    for name, states in suspended.items():  # said of each, false too: left out, AWS would keep what it was told before
+        assert [list(state.values()) for state in states] == [[name == "dev"] * 3] * 3
     assert graphs["dev-running"].container("worker")["image"].endswith("/consumidor@sha256:" + "0" * 64)
     assert {one.get("state") for one in graphs["dev-running"].of("scheduler:Schedule")} == {"ENABLED"}
 
@@ -54,6 +57,14 @@ def test_nothing_runs_before_there_is_an_image(graphs: Mapping[str, Graph]) -> N
 def test_bases_of_somebody_else_replace_ours(graphs: Mapping[str, Graph]) -> None:
     """With the secrets of other bases no DocumentDB cluster and no Elasticsearch node is made."""
     assert graphs["dev-outside"].of("docdb:Cluster", "ec2:Instance", "tls:SelfSignedCert") == []
+
+
+def test_a_misspelt_key_is_refused(graphs: Mapping[str, Graph]) -> None:
+    """A key that nobody knows, given beside good ones, is named before any resource: it was meant to say something."""
+    refused = graphs["dev-misspelt"]
+    assert refused.resources == []
+    assert refused.refused is not None
+    assert "consumidor:imagedigest is not known; keys are" in refused.refused
 
 
 def test_a_wrong_configuration_makes_nothing(graphs: Mapping[str, Graph]) -> None:

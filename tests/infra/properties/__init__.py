@@ -14,4 +14,13 @@ def holds(check: Property) -> Property:
     return check
 
 
-from tests.infra.properties import doors, fit, keeping, protection, rights, running  # noqa: E402, F401 - importing them registers theirs
+from tests.infra.properties import (  # noqa: E402 - importing them registers theirs
+    doors,  # noqa: F401
+    fit,  # noqa: F401
+    keeping,  # noqa: F401
+    order,  # noqa: F401
+    protection,  # noqa: F401
+    rights,  # noqa: F401
+    running,  # noqa: F401
+    watching,  # noqa: F401
+)

@@ -73,25 +73,24 @@ def the_network_is_laid_out_as_drawn(graph: Graph) -> Iterator[str]:
         yield f"{graph.stack} has {len(graph.of('ec2:NatGateway'))} NAT gateways"
     services = {endpoint.get("serviceName").removeprefix("com.amazonaws.sa-east-1.") for endpoint in graph.of("ec2:VpcEndpoint")}
     yield from (f"no endpoint for {name}" for name in {"s3", "sqs", "kms", "secretsmanager", "ecr.api", "ecr.dkr", "logs"} - services)
+    outward = _outward(graph)
     for rule in graph.of("vpc:SecurityGroupEgressRule"):
-        outward = rule.get("cidrIpv4") is not None
-        if (
-            outward
-            and rule.get("securityGroupId") not in {graph.group(name) for name in ("api", "score", "base-c")}
-            and not _outside(graph)
-        ):
-            yield f"{rule} leads to the internet"
-        if outward and rule.get("securityGroupId") in {graph.group("worker"), graph.group("api")} and rule.get("fromPort") != 443:
-            yield f"{rule} leads to the internet, port {rule.get('fromPort')}"
-    if any(
-        rule.get("cidrIpv4") for rule in graph.of("vpc:SecurityGroupEgressRule") if rule.get("securityGroupId") == graph.group("worker")
-    ):
-        yield "the worker reaches the internet"
+        ports = (rule.get("fromPort"), rule.get("toPort"))
+        allowed = {(port, port) for name, port in outward if rule.get("securityGroupId") == graph.group(name)}
+        if not (rule.get("referencedSecurityGroupId") or rule.get("prefixListId")) and ports not in allowed:
+            yield f"{rule} leads to the internet, ports {ports[0]} to {ports[1]}"
 
 
-def _outside(graph: Graph) -> bool:
-    """Whether a base is somebody else's, so that processes reach it over the internet."""
-    return not graph.of("docdb:Cluster") or not graph.of("ec2:Instance")
+def _outward(graph: Graph) -> set[tuple[str, int]]:
+    """Who reaches the internet, at which port: the issuer's keys, what nodes install, and of a base of somebody else's who asks it."""
+    outward = {("api", 443), ("score", 443)}
+    if graph.of("ec2:Instance"):
+        outward.add(("base-c", 443))
+    else:
+        outward |= {(process, 443) for process in ("search", "feed", "migrate")}
+    if not graph.of("docdb:Cluster"):
+        outward |= {(process, 27017) for process in ("score", "extract", "migrate")}
+    return outward
 
 
 @holds

@@ -1,8 +1,12 @@
-"""Whether what the program deploys fits the code: the settings of each process both ways, and its routes."""
+"""Whether what the program deploys fits the code: the settings of each process both ways, and how long connections are kept."""
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import botocore
+
+from consumidor import web
 from consumidor.errors import SettingsError
 from consumidor.settings import KEYS, OPTIONAL_IN, PROCESSES, Settings
 from tests.infra.graph import Graph
@@ -11,6 +15,7 @@ from tests.infra.properties import holds
 
 NAMES = {"score-api": "score"}  # what the program calls a process where it differs
 FROM_AWS = {"search": {"AWS_REGION"}, "feed": {"AWS_REGION"}}  # Lambda's runtime sets it, and refuses to let anyone else
+AUTHORITY = Path(botocore.__file__).with_name("cacert.pem")  # certificates, in the place of Base C's own, which is not at its path here
 BESIDE = {
     ("migrate", "PGPASSWORD"): "read by libpq, where the owner's DSN has no password",
 }
@@ -44,6 +49,17 @@ def every_setting_can_be_read(graph: Graph) -> Iterator[str]:
         return  # the text of somebody else's secret is not known here
     for process in PROCESSES:
         try:
-            Settings.from_env(process, environment_of(graph, process, {}))
+            given = environment_of(graph, process, {})
+            if "BASE_C_URL" in given:
+                given["BASE_C_URL"] = re.sub(r"(?<=\?ca_certs=)[^,]+", str(AUTHORITY), given["BASE_C_URL"])
+            Settings.from_env(process, given)
         except SettingsError as error:
             yield str(error)
+
+
+@holds
+def the_load_balancer_hangs_up_first(graph: Graph) -> Iterator[str]:
+    """A service keeps an idle connection for longer than the load balancer does, so that no request meets one just closed: a 502."""
+    for balancer in graph.of("lb:LoadBalancer"):
+        if balancer.get("idleTimeout") >= web.KEEP_ALIVE_SECONDS:
+            yield f"{balancer} keeps connections {balancer.get('idleTimeout')} s, the services {web.KEEP_ALIVE_SECONDS} s"

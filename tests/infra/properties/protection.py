@@ -8,6 +8,14 @@ from tests.infra.graph import Graph
 from tests.infra.made_up import MARK, pseudonym_secret, signing_secret
 from tests.infra.properties import holds
 
+# What has a policy, which kind of policy, how that names it, all that may be denied there, and of which parts. (A topic's policy takes
+# no action for all actions; others than publishing are the account's own, through IAM, whose API is TLS only.)
+TLS_ONLY = (
+    ("sqs:Queue", "sqs:QueuePolicy", "queueUrl", "sqs:*", ("",)),
+    ("s3:Bucket", "s3:BucketPolicy", "bucket", "s3:*", ("", "/*")),
+    ("sns:Topic", "sns:TopicPolicy", "arn", "sns:Publish", ("",)),
+)
+
 
 @holds
 def everything_is_encrypted(graph: Graph) -> Iterator[str]:
@@ -36,13 +44,18 @@ def everything_is_encrypted(graph: Graph) -> Iterator[str]:
 
 @holds
 def queues_and_buckets_take_tls_only(graph: Graph) -> Iterator[str]:
-    """Each has a policy that denies what is not over TLS; buckets block public access. In prd the load balancer speaks TLS too."""
-    for kind, policy, link in (("sqs:Queue", "sqs:QueuePolicy", "queueUrl"), ("s3:Bucket", "s3:BucketPolicy", "bucket")):
-        denied = {statement.holder.get(link): statement for statement in graph.statements()
-                  if statement.holder.kind == policy and statement.condition == {"Bool": {"aws:SecureTransport": "false"}}}  # fmt: skip
+    """Each, and each topic, has a policy that denies everyone everything that is not over TLS; buckets block public access.
+
+    In prd the load balancer speaks TLS too.
+    """
+    for kind, policy, link, action, parts in TLS_ONLY:
         for one in graph.of(kind):
-            if one.id not in denied or denied[one.id].effect != "Deny" or denied[one.id].resources[0] != one.get("arn"):
-                yield f"{one} accepts requests without TLS"
+            wanted = ("*", (action,), {one.get("arn") + part for part in parts})
+            denied = [(statement.principal, statement.actions, set(statement.resources)) for statement in graph.statements()
+                      if statement.holder.kind == policy and statement.holder.get(link) in (one.id, one.get("arn"))
+                      and statement.effect == "Deny" and statement.condition == {"Bool": {"aws:SecureTransport": "false"}}]  # fmt: skip
+            if wanted not in denied:
+                yield f"{one} accepts requests without TLS: denied are {denied}"
     blocked = {one.get("bucket"): one for one in graph.of("s3:BucketPublicAccessBlock")}
     for bucket in graph.of("s3:Bucket"):
         names = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")

@@ -11,6 +11,7 @@ REASONED = (
     (r"kms:Key .*", r"kms:.*", "a key's own policy can only speak of itself, and says so with *"),
     (r"iam:RolePolicy \w+-execution", r"ecr:GetAuthorizationToken", "has no resource: it gives a token for the account's own registry"),
     (r"iam:RolePolicy (search|feed)", r"ec2:\w+", "Lambda makes network interfaces before they have a name"),
+    (r"iam:RolePolicy consumidor-flow", r"logs:DescribeLogGroups", "lists groups, so that no one group's name narrows it"),
     (r"iam:RolePolicy base-c-\d", r"cloudwatch:PutMetricData", "has no resource; the condition allows one namespace"),
     (r"ec2:VpcEndpoint consumidor-(sqs|kms|secretsmanager|logs|s3)", r"\*", "the condition narrows it to this account's own resources"),
     (r"ec2:VpcEndpoint consumidor-s3", r"s3:\*", "on the one bucket that the snapshots go to, which another stack owns"),

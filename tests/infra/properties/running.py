@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from tests.infra.graph import Graph, Resource
 from tests.infra.properties import holds
 
+_SUSPENDABLE = ("dynamicScalingInSuspended", "dynamicScalingOutSuspended", "scheduledScalingSuspended")
+
 
 @holds
 def lambdas_are_what_the_code_is(graph: Graph) -> Iterator[str]:
@@ -74,10 +76,23 @@ def services_are_replaced_without_a_gap(graph: Graph) -> Iterator[str]:
 
 @holds
 def services_scale(graph: Graph) -> Iterator[str]:
-    """Never below one task; the worker on backlog per task by metric math, the score on CPU and requests."""
-    for target in graph.of("appautoscaling:Target"):
+    """Never below one task; the worker on backlog per task by metric math, the score on CPU and requests.
+
+    Their number is the scaling's once they run: no deployment sets it back, and whether scaling is suspended is said each time, since
+    AWS keeps what it was told before.
+    """
+    for service in graph.of("ecs:Service"):
+        target, running = graph.one("appautoscaling:Target", service.name), service.get("desiredCount") > 0
         if not 1 <= target.get("minCapacity") <= target.get("maxCapacity"):
             yield f"{target} scales from {target.get('minCapacity')} to {target.get('maxCapacity')}"
+        if target.get("suspendedState") != dict.fromkeys(_SUSPENDABLE, not running):
+            yield f"{target} is told {target.get('suspendedState')} of its suspension, tasks {'run' if running else 'wait'}"
+        if service.ignored != (("desiredCount",) if running else ()):
+            yield f"{service} is set back to {service.get('desiredCount')} tasks by a deployment, or never started"
+        least = graph.one("appautoscaling:ScheduledAction", service.name)
+        limits = {name: target.get(name) for name in ("minCapacity", "maxCapacity")}
+        if least.get("scalableTargetAction") != limits or least.get("resourceId") != target.get("resourceId"):
+            yield f"{least} does not keep {service} within its limits"
     policies = {policy.name: policy.get("targetTrackingScalingPolicyConfiguration") for policy in graph.of("appautoscaling:Policy")}
     yield from (f"policy {name} is missing" for name in {"worker-backlog", "score-cpu", "score-requests", "api-cpu"} - policies.keys())
     if "worker-backlog" in policies:
@@ -117,9 +132,14 @@ def base_c_survives_a_zone(graph: Graph) -> Iterator[str]:
 
 def _script_faults(node: Resource) -> Iterator[str]:
     script = node.get("userData")
-    for wanted in ("xpack.security.transport.ssl.enabled: true", "xpack.security.http.ssl.enabled: true", "_slm/policy/nightly"):
+    for wanted in ("xpack.security.transport.ssl.enabled: true", "xpack.security.http.ssl.enabled: true", "_slm/policy/nightly",
+                   "RequiresMountsFor=", "UUID=$(blkid"):  # fmt: skip
         if wanted not in script:
             yield f"{node} starts without {wanted}"
+    if "server_side_encryption" in script:
+        yield f"{node} has its snapshots encrypted with a key of S3's, not with the bucket's"
+    for once in re.findall(r"^(?:secret=\$\()?((?:dnf install -y [^/]|rpm --import|curl|aws) ?.*)", script, re.MULTILINE):
+        yield f"{node} gives up where this fails once: {once}"
     if unfilled := re.findall(r"@[A-Z_]+@", script.replace("@NAMES@", "")):
         yield f"{node} starts with {unfilled} not filled in"
     if len(script) > 16_384:
