@@ -73,13 +73,14 @@ def _source(column: str) -> str:
     return head if head in ("address", "income") else "assets"
 
 
-def read(collection: Collection[Any], query: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    """The documents that match, in the columns of `schema`."""
+def read(collection: Collection[Any], queries: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The documents that match any of the queries, no two of which match the same, in the columns of `schema`."""
     fields = stored_fields(schema)
     # A projection saves what is sent; where all of it is wanted, it would only cost the server.
     projection = None if schema is SCHEMA else {"_id": "_id" in fields} | dict.fromkeys(fields, True)
     reading = Schema({field: _STORED[field] for field in fields})
-    return flatten(find_arrow_all(collection, query, schema=reading, projection=projection, batch_size=_READ_AT_ONCE), schema)
+    found = [find_arrow_all(collection, query, schema=reading, projection=projection, batch_size=_READ_AT_ONCE) for query in queries]
+    return flatten(pa.concat_tables(found), schema)
 
 
 def flatten(documents: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -267,3 +267,11 @@ def test_base_b_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DependencyDown, match="base_b"):
         extract(f"mongodb://127.0.0.1:{free_port()}/base_b", str(tmp_path))
     assert not (tmp_path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"filters": {"$wrong": 1}}, {"password": "wrong"}])
+def test_base_b_refuses(filled: BaseB, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """A filter it does not know, or a login: its code and not its words, which may quote the filter; it is not said to be down."""
+    uri = filled.reader_uri.replace("base_b_reader:", "base_b_reader:x") if "password" in wrong else filled.reader_uri
+    with pytest.raises(CommandError, match=r"^Base B refuses: code \d+$"):
+        extract(uri, str(tmp_path), filters=wrong.get("filters"), partitions=1)
