@@ -133,8 +133,9 @@ class Aws:
         existing = {bucket["Name"] for bucket in self.s3.list_buckets()["Buckets"]}
         for bucket, locked in ((RESULTS_BUCKET, False), (CHECKPOINT_BUCKET, True)):
             if bucket not in existing:
-                region: Any = {"LocationConstraint": self.region}
-                self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=region, ObjectLockEnabledForBucket=locked)
+                here: Any = {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
+                given = {} if self.region == "us-east-1" else here  # S3's default, which it refuses to be told
+                self.s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=locked, **given)
                 self._set_up_bucket(bucket, key)
         if RESULTS_BUCKET not in existing:
             expire: Any = {"ID": "results", "Status": "Enabled", "Filter": {"Prefix": "responses/"}, "Expiration": {"Days": 3}}

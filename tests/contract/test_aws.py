@@ -4,10 +4,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import urllib3
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from consumidor.errors import CommandError
 from consumidor.local.aws import CHECKPOINT_BUCKET, GATEWAY_ACCOUNT, KEY_ALIAS, RESULTS_BUCKET, WORKER_ACCOUNT, Aws, aws_server
@@ -79,6 +82,20 @@ def test_ensure_changes_nothing_twice(ministack: AwsServer) -> None:
     kept = ministack.client("sqs").receive_message(QueueUrl=ministack.resources.people_requests_dlq)["Messages"]
     assert [message["Body"] for message in kept] == ["kept"]
     ministack.client("sqs").delete_message(QueueUrl=ministack.resources.people_requests_dlq, ReceiptHandle=kept[0]["ReceiptHandle"])
+
+
+@pytest.mark.parametrize(("region", "place"), [("sa-east-1", "sa-east-1"), ("us-east-1", None)])
+def test_buckets_lie_in_the_region(monkeypatch: pytest.MonkeyPatch, region: str, place: str | None) -> None:
+    """Also in the one that S3 takes where none is named, and refuses by its name (over moto, which does as well)."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        aws = Aws("http://aws.test", region, own_credentials=True)
+        session: Any = boto3.Session(region_name=region)
+        aws.sqs, aws.s3, aws.kms = (session.client(service) for service in ("sqs", "s3", "kms"))
+        made = aws.ensure(["acme"])
+        for bucket in (made.results_bucket, made.checkpoint_bucket):
+            assert aws.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] == place
 
 
 def test_kill_after_a_clean_stop_keeps_keys_and_queues(tmp_path: Path) -> None:
