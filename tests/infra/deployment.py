@@ -34,7 +34,7 @@ from tests.infra.recording import ROOT, Job, record_all
 from tests.infra.witness import Witness
 
 PORTS = {"api": "PORT", "worker": "METRICS_PORT", "score-api": "PORT"}
-WITNESSED = (*PORTS, "extract")
+WITNESSED = (*PORTS, "extract", "migrate", "feed")
 SEED = 6
 
 
@@ -97,10 +97,12 @@ class Deployment:
         texts = {"consumidor:baseBSecretArn": base_b_uri, "consumidor:baseCSecretArn": base_c_url}
         arns = {key: secrets.create_secret(Name=f"outside-{key[-13:]}", SecretString=text)["ARN"] for key, text in texts.items()}
         self._outside = {arns[key]: text for key, text in texts.items()}
-        place = Place(endpoint, self._balancer.url, str(packages))
+        self.witnesses = {process: Witness(endpoint) for process in WITNESSED}
+        place = Place(endpoint, self._balancer.url, str(packages), self.witnesses["feed"].endpoint)
         self.graph = record_all({"deployed": Job("dev", arns, place=place._asdict())}, folder)["deployed"]
         assert self.graph.failed is None, self.graph.failed
-        self.witnesses = {process: Witness(endpoint, self.graph) for process in WITNESSED}
+        for witness in self.witnesses.values():
+            witness.graph = self.graph
         self._supervisors: dict[str, Supervisor] = {}
         (self._api,) = self.graph.of("apigatewayv2:Api")
         self._pool = urllib3.PoolManager(retries=False)

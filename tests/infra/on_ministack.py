@@ -21,11 +21,15 @@ Made = tuple[str, dict[str, Any]]
 
 
 class Place(NamedTuple):
-    """The endpoint of ministack, the URL that stands for the load balancer's listener, the folder of the Lambdas' zips."""
+    """The endpoint of ministack, the URL that stands for the load balancer's listener, the folder of the Lambdas' zips.
+
+    `called_by_lambdas`: the endpoint that the Lambdas are told.
+    """
 
     endpoint: str
     listener: str
     zips: str
+    called_by_lambdas: str
 
 
 class Provider:
@@ -174,7 +178,7 @@ class Provider:
             Role=inputs["role"],
             Runtime=f"python3.{sys.version_info.minor}",
             Code={"ZipFile": zipped.read_bytes()},
-            Environment={"Variables": settings | {"AWS_ENDPOINT_URL": self._place.endpoint}},
+            Environment={"Variables": settings | {"AWS_ENDPOINT_URL": self._place.called_by_lambdas}},
         )
         arn = created["FunctionArn"]
         return inputs["name"], {"arn": arn, "invokeArn": arn}

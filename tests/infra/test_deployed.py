@@ -20,6 +20,8 @@ from consumidor.local.supervisor import Supervisor, free_port
 from consumidor.local.synthetic import ELDER, LARGE_REPORT, NEVER_SEEDED
 from tests.infra.deployment import Deployment
 from tests.infra.properties.doors import CONTRACT
+from tests.infra.properties.fit import NAMES
+from tests.infra.witness import Right, missing
 from tests.servers.elasticsearch import Node, eventually
 from tests.servers.mongodb import BaseB
 
@@ -162,8 +164,17 @@ def test_every_route_asks_for_its_scope(deployed: Deployment, route: str) -> Non
 def test_roles_allow_what_the_processes_do(deployed: Deployment) -> None:
     """Every call to AWS that a process made in the tests above, its last checkpoint included, is one that its role allows."""
     deployed.stop_process("worker")
-    for process, role in {"api": "api", "worker": "worker", "score-api": "score", "extract": "extract"}.items():
-        assert deployed.witnesses[process].rights
-        assert deployed.witnesses[process].missing(role) == []
-    done = {right.action for right in deployed.witnesses["worker"].rights}
-    assert {"sqs:ReceiveMessage", "sqs:SendMessage", "sqs:DeleteMessage", "s3:PutObject", "kms:Decrypt"} <= done
+    for process, witness in deployed.witnesses.items():
+        assert witness.rights, process
+        assert missing(deployed.graph, NAMES.get(process, process), witness.rights) == [], process
+    done = {process: {right.action for right in witness.rights} for process, witness in deployed.witnesses.items()}
+    assert {"sqs:ReceiveMessage", "sqs:SendMessage", "sqs:DeleteMessage", "s3:PutObject", "kms:Decrypt"} <= done["worker"]
+    assert done["feed"] == {"sqs:SendMessage", "kms:GenerateDataKey", "kms:Decrypt"}
+    assert "kms:GenerateDataKey" in done["migrate"]
+
+
+def test_the_mapping_may_take_from_the_feed_queue(deployed: Deployment) -> None:
+    """Lambda itself polls the queue, with the function's role: docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html."""
+    queue = deployed.graph.one("sqs:Queue", "events-feed")
+    rights = [Right(f"sqs:{action}", queue.get("arn")) for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")]
+    assert missing(deployed.graph, "feed", [*rights, Right("kms:Decrypt", queue.get("kmsMasterKeyId"))]) == []

@@ -6,7 +6,7 @@ So a test can hold what a process really does against what its role allows, with
 import fnmatch
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -44,12 +44,26 @@ class Right(NamedTuple):
     resource: str
 
 
-class Witness:
-    """`endpoint` is the AWS endpoint to give to the process; `rights` all that its calls needed."""
+def missing(graph: Graph, role: str, rights: Iterable[Right]) -> list[Right]:
+    """Those of the rights that the role does not have."""
+    allowed = graph.may(role)
+    return sorted(
+        right for right in rights
+        if not any(right.action in statement.actions and any(fnmatch.fnmatchcase(right.resource, arn) for arn in statement.resources)
+                   for statement in allowed)
+    )  # fmt: skip
 
-    def __init__(self, behind: str, graph: Graph) -> None:
+
+class Witness:
+    """`endpoint` is the AWS endpoint to give to the process; `rights` all that its calls needed.
+
+    `graph` is what the names in them belong to: it is known before the first call, but not before the endpoint is given out.
+    """
+
+    graph: Graph
+
+    def __init__(self, behind: str) -> None:
         self.rights: set[Right] = set()
-        self._graph = graph
         pool = urllib3.PoolManager(maxsize=40)
         witness = self
 
@@ -86,15 +100,6 @@ class Witness:
         self._server.shutdown()
         self._server.server_close()
 
-    def missing(self, role: str) -> list[Right]:
-        """The rights that were needed and that the role does not have."""
-        allowed = self._graph.may(role)
-        return sorted(
-            right for right in self.rights
-            if not any(right.action in statement.actions and any(fnmatch.fnmatchcase(right.resource, arn) for arn in statement.resources)
-                       for statement in allowed)
-        )  # fmt: skip
-
     def _remember(self, method: str, path: str, target: str, body: bytes) -> None:
         if target.startswith("AmazonSQS."):
             self.rights.update(self._on_queue(target.partition(".")[2].removesuffix("Batch"), json.loads(body)["QueueUrl"]))
@@ -105,7 +110,7 @@ class Witness:
             self.rights.update(self._on_bucket(method, path))
 
     def _on_queue(self, action: str, url: str) -> Iterator[Right]:
-        (queue,) = (one for one in self._graph.of("sqs:Queue") if one.get("name") == url.rpartition("/")[2])
+        (queue,) = (one for one in self.graph.of("sqs:Queue") if one.get("name") == url.rpartition("/")[2])
         yield Right(f"sqs:{action}", queue.get("arn"))
         if action == "SendMessage":  # docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
             yield Right("kms:GenerateDataKey", queue.get("kmsMasterKeyId"))
@@ -120,10 +125,10 @@ class Witness:
             return
         yield Right(_S3[method], f"arn:aws:s3:::{name}/{key}")
         encryption = "s3:BucketServerSideEncryptionConfiguration"
-        for one in self._graph.of(encryption):
+        for one in self.graph.of(encryption):
             if one.get("bucket") == name:
                 with_key = one.get("rules")[0]["applyServerSideEncryptionByDefault"]["kmsMasterKeyId"]
                 yield Right("kms:Decrypt" if method in {"GET", "HEAD"} else "kms:GenerateDataKey", with_key)
 
     def _key(self, purpose: str) -> str:
-        return str(self._graph.one("kms:Key", f"keys-{purpose}").get("arn"))
+        return str(self.graph.one("kms:Key", f"keys-{purpose}").get("arn"))
