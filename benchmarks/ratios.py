@@ -22,6 +22,7 @@ Comparison = Callable[[Place], Iterable[Figure]]
 
 COMPARISONS: dict[str, Comparison] = {
     "score": ratios_http.score,
+    "connections": ratios_http.connections,
     "tokens": ratios_http.tokens,
     "worker": ratios_people.worker,
     "worker-many": ratios_people.worker_of_many_clients,
@@ -54,8 +55,12 @@ TARGETS: dict[str, Target] = {
     "score-bare": Target(
         "score request (token, checks, score, event, metrics, log) over a bare Starlette read, requests per CPU-second", 0.85
     ),
-    "score-fastapi": Target("the same over FastAPI + pydantic doing the same work", 1.5),
-    "score-flask": Target("the same over Flask + gunicorn doing the same work", 4.0),
+    "score-alike": Target("the same over a bare route with our own read, which takes the questions of one moment together"),
+    "score-at-1": Target("score-bare with one connection, where no two questions come together"),
+    "score-at-16": Target("score-bare with 16 connections"),
+    "score-at-64": Target("score-bare with 64 connections"),
+    "score-fastapi": Target("the same over FastAPI + pydantic doing the same work as its users would", 1.5),
+    "score-flask": Target("the same over Flask + gunicorn doing the same work as its users would", 4.0),
     "token-cache-hit": Target("a token verified before, again", 1.5, at_least=False),
     "token-cache": Target("verifying a token over finding it verified", 80.0),
     "worker-one": Target("people worker over one that receives, answers, sends and deletes one by one", 6.0),
@@ -67,7 +72,9 @@ TARGETS: dict[str, Target] = {
     "search-raw": Target("p50 of a page of events over the same call by urllib3", 1.10, at_least=False),
     "latest-raw": Target("p50 of the latest events over the same call by urllib3", 1.10, at_least=False),
     "search-imports": Target("CPU time of the search Lambda's imports over elasticsearch + jwt + boto3", 0.25, at_least=False),
-    "extraction-pandas": Target("extraction over pandas from a pymongo cursor, rows per second", 2.0),
+    "extraction-pandas": Target("extraction of 200,000 documents over pandas from a pymongo cursor, rows per second", 2.0),
+    "extraction-cpu": Target("the same by CPU time of the process that extracts"),
+    "extraction-drain": Target("the same over taking all documents from the server and looking at none"),
     "extraction-memory": Target("peak memory of the same", 0.4, at_least=False),
     "extraction-workers": Target("extraction with 2 Dask workers over one", 1.7),
     "scorecard-optbinning": Target("one score over optbinning's Scorecard.score on one row", 100.0),

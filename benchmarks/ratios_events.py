@@ -120,8 +120,14 @@ def search_ratio(_: Place, rounds: int = 400) -> Iterator[Figure]:
                 ours(), raw()
             turns = [[(seconds(ours), seconds(raw)) for _call in range(rounds)] for _turn in range(REPETITIONS)]
             medians = [[statistics.median(side) for side in zip(*turn, strict=True)] for turn in turns]
-            beside = dict(zip(("handler_p50_us", "urllib3_p50_us"), _microseconds(*zip(*medians, strict=True)), strict=True))
+            slowest = [[statistics.quantiles(side, n=100)[98] for side in zip(*turn, strict=True)] for turn in turns]
+            beside = _named("p50", medians) | _named("p99", slowest)
             yield Figure(name, spread(mine / bare for mine, bare in medians), "x", beside)
+
+
+def _named(figure: str, turns: list[list[float]]) -> dict[str, float]:
+    """The median over the turns of each side, in microseconds."""
+    return dict(zip((f"handler_{figure}_us", f"urllib3_{figure}_us"), _microseconds(*zip(*turns, strict=True)), strict=True))
 
 
 def _microseconds(*sides: Iterable[float]) -> list[float]:

@@ -6,7 +6,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from statistics import quantiles
+from typing import NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -22,6 +25,7 @@ from consumidor.local import synthetic
 from consumidor.local.seeding import SEED
 
 REQUESTS = 1_000  # of each server in a turn
+OURS, BARE = "consumidor.score.api:from_environment", "benchmarks.peers.bare_score:build"
 
 
 def digits_of(count: int) -> list[str]:
@@ -34,28 +38,59 @@ def token_of(stack: Stack, client: str = "acme") -> str:
     return TokenSource(f"{stack.info['issuer']}/oauth2/token", **stack.info["clients"][client])()
 
 
-def score(place: Place) -> Iterator[Figure]:
-    """Requests per CPU-second of the server process, ours over each other's; the inquiry events' thread included."""
-    stack = place.stack
-    environment, token, key = stack.environment.of("score-api"), token_of(stack), stack.settings("score-api").pseudonym_key
+class Asked(NamedTuple):
+    """What to start servers with, and the same people asked for at the service's route and at the bare one."""
+
+    environment: dict[str, str]
+    full: list[bytes]
+    bare: list[bytes]
+
+
+def _asked(stack: Stack) -> Asked:
+    token, key = token_of(stack), stack.settings("score-api").pseudonym_key
     people = list(itertools.islice(itertools.cycle(digits_of(1_000)), REQUESTS))
     full = [served.get(f"/v1/score/{digits}", token) for digits in people]
     bare = [served.get(f"/v1/score/{cpf.pseudonym(key, digits)}") for digits in people]
+    return Asked(stack.environment.of("score-api"), full, bare)
+
+
+def score(place: Place) -> Iterator[Figure]:
+    """Requests per CPU-second of the server process, ours over each other's; the inquiry events' thread included."""
+    environment, full, bare = _asked(place.stack)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as exits:
         log = Path(scratch) / "log"
         start = exits.enter_context
-        ours = start(served.uvicorn("consumidor.score.api:from_environment", environment, log))
-        floor = start(served.uvicorn("benchmarks.peers.bare_score:build", environment, log.with_suffix(".bare")))
+        ours = start(served.uvicorn(OURS, environment, log))
+        floor = start(served.uvicorn(BARE, environment, log.with_suffix(".bare")))
+        alike = start(served.uvicorn(f"{BARE}_alike", environment, log.with_suffix(".alike")))
         fastapi = start(served.uvicorn("benchmarks.peers.fastapi_score:build", environment, log.with_suffix(".fastapi")))
         flask = start(served.gunicorn("benchmarks.peers.flask_score:build()", environment, log.with_suffix(".flask")))
         took = in_turns({
-            "ours": lambda: ours.answer(full), "bare": lambda: floor.answer(bare),
+            "ours": lambda: ours.answer(full), "bare": lambda: floor.answer(bare), "alike": lambda: alike.answer(bare),
             "fastapi": lambda: fastapi.answer(full), "flask": lambda: flask.answer(full),
         })  # fmt: skip
     beside = {f"{name}_cpu_us": microseconds(each, "cpu") for name, each in took.items()}
     beside |= {f"{name}_requests_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
-    for other in ("bare", "fastapi", "flask"):
+    for other in ("bare", "alike", "fastapi", "flask"):
         yield Figure(f"score-{other}", ratio(took[other], took["ours"], "cpu"), "x", beside)
+
+
+def connections(place: Place) -> Iterator[Figure]:
+    """The same two servers at 1, 16 and 64 connections, with requests/s, p50 and p99 of each beside."""
+    environment, full, bare = _asked(place.stack)
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as exits:
+        ours = exits.enter_context(served.uvicorn(OURS, environment, Path(scratch) / "log"))
+        floor = exits.enter_context(served.uvicorn(BARE, environment, Path(scratch) / "log.bare"))
+        for many in (1, 16, 64):
+            waits: dict[str, list[float]] = {"ours": [], "bare": []}
+            took = in_turns({
+                "ours": partial(ours.answer, full, many, waits["ours"]), "bare": partial(floor.answer, bare, many, waits["bare"]),
+            })  # fmt: skip
+            beside: dict[str, float] = {f"{name}_requests_per_s": round(1e6 / microseconds(each)) for name, each in took.items()}
+            for name, each in waits.items():
+                cuts = quantiles(each[REQUESTS:], n=100)  # without the turn that warmed up
+                beside |= {f"{name}_p50_ms": round(1e3 * cuts[49], 2), f"{name}_p99_ms": round(1e3 * cuts[98], 2)}
+            yield Figure(f"score-at-{many}", ratio(took["bare"], took["ours"], "cpu"), "x", beside)
 
 
 def tokens(_: Place, hits: int = 20_000, misses: int = 100) -> Iterator[Figure]:

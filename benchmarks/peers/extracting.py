@@ -1,7 +1,8 @@
-"""One extraction of Base B in a process of its own: `python -m benchmarks.peers.extracting ours|pandas|one-worker|two-workers URI FOLDER`.
+"""One extraction of Base B in a process of its own: `python -m benchmarks.peers.extracting MODE URI FOLDER`.
 
-The peer is what one writes first: a cursor, a row of plain values for each document, a DataFrame, one Parquet file. It holds the same
-columns. Prints seconds, CPU seconds, rows, and peak memory over what the process held once all was imported.
+Of the modes (`ours`, `pandas`, `one-worker`, `two-workers`, `drain`) the peer is `pandas`, what one writes first: a cursor, a row of plain
+values for each document, a DataFrame, one Parquet file. It holds the same columns. `drain` takes all documents from the server and looks
+at none: nothing can be faster. Prints seconds, CPU seconds, rows, and peak memory over what the processes held once all was imported.
 """
 
 import json
@@ -39,16 +40,26 @@ def _row(document: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def by_cluster(uri: str, folder: str, workers: int) -> tuple[float, int]:
-    """Seconds and rows on a Dask cluster of so many processes, one thread each; its start does not count."""
-    from distributed import LocalCluster  # noqa: PLC0415 - only here
+def drain(uri: str) -> int:
+    """Rows that the server sent, as bytes."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        stored: Any = client.get_default_database()["scoredata"]
+        assert sum(map(len, stored.find_raw_batches()))
+        return int(stored.estimated_document_count())
 
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+
+def by_cluster(uri: str, folder: str, workers: int) -> tuple[float, int, float]:
+    """Seconds, rows and MiB of the workers together, on a Dask cluster of so many processes, one thread each; its start does not count."""
+    from distributed import Client, LocalCluster  # noqa: PLC0415 - only here
+
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         cluster.wait_for_workers(workers, timeout=60)
         extract(uri, f"{folder}/warm", cluster.scheduler_address, progress=_silent, filters={"address.state": "none"})  # imports
+        held = client.run(_mark)
         started = time.perf_counter()
         rows = extract(uri, f"{folder}/out", cluster.scheduler_address, progress=_silent)["rows"]
-        return time.perf_counter() - started, rows
+        took = time.perf_counter() - started
+        return took, rows, sum(client.run(_memory_mib, "VmHWM").values()) - sum(held.values())
 
 
 def _silent(_: int, __: int) -> None:
@@ -61,21 +72,28 @@ def _memory_mib(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
+def _mark() -> float:
+    """MiB that this process holds now; the most it holds is counted from here on."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory_mib("VmRSS")
+
+
 def main(mode: str, uri: str, folder: str) -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # resets the mark
-    base, cpu, started = _memory_mib("VmRSS"), time.process_time(), time.perf_counter()
-    wall = 0.0
+    held, cpu, started = _mark(), time.process_time(), time.perf_counter()
+    wall = peak = 0.0
     if mode == "pandas":
         rows = by_pandas(uri, folder)
     elif mode == "ours":
         rows = extract(uri, f"{folder}/out", progress=_silent)["rows"]
+    elif mode == "drain":
+        rows = drain(uri)
     else:
-        wall, rows = by_cluster(uri, folder, 1 if mode == "one-worker" else 2)
+        wall, rows, peak = by_cluster(uri, folder, 1 if mode == "one-worker" else 2)
     took = {
         "wall": wall or time.perf_counter() - started,
         "cpu": time.process_time() - cpu,
         "rows": rows,
-        "peak_mib": _memory_mib("VmHWM") - base,
+        "peak_mib": peak or _memory_mib("VmHWM") - held,
     }
     print(json.dumps(took))
 

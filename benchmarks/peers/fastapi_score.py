@@ -1,7 +1,8 @@
 """The score path in FastAPI and pydantic, as its documentation teaches: dependencies, a response model, a bearer scheme.
 
-Token check, CPF, score and inquiry events are our own code, so that what is compared is what stands around them. Its metrics are plain
-ASGI middleware and not `@app.middleware("http")`, which would cost it much more. It writes no log line, ours writes one a request.
+CPF, score and inquiry events are our own code, so that what is compared is what stands around them; tokens are checked with PyJWT, as
+FastAPI's pages do. Its metrics are plain ASGI middleware and not `@app.middleware("http")`, which would cost it much more. It writes no
+log line, ours writes one a request.
 """
 
 import time
@@ -17,9 +18,8 @@ from pydantic import AfterValidator, BaseModel
 from pymongo import AsyncMongoClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from benchmarks.peers.tokens import Refused, checker
 from consumidor import aws, cpf
-from consumidor.auth import Caller, build_verifier
-from consumidor.errors import ConsumidorError
 from consumidor.score.inquiries import Inquiries
 from consumidor.score.model import Scorecard, score
 from consumidor.settings import Settings
@@ -82,40 +82,35 @@ class Metrics:
 def build() -> FastAPI:
     """The application, from the settings of the process `score-api`."""
     settings = Settings.from_env("score-api")
-    verifier, scorecard = build_verifier(settings), Scorecard.current()
+    check, scorecard = checker(settings, "consumidor/score.read"), Scorecard.current()
     inquiries = Inquiries(aws.client(settings, "sqs"), settings.events_feed_queue_url)
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(settings.base_b_uri, maxPoolSize=64)
-    collection = client.get_default_database()["scoredata"]
+    mongo: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(settings.base_b_uri, maxPoolSize=64)
+    collection = mongo.get_default_database()["scoredata"]
     bearer = HTTPBearer()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        verifier.start()
         inquiries.start()
         yield
         inquiries.stop()
-        verifier.stop()
 
-    async def caller(given: Annotated[HTTPAuthorizationCredentials, Security(bearer)]) -> Caller:
+    async def caller(given: Annotated[HTTPAuthorizationCredentials, Security(bearer)]) -> str:
         try:
-            found = verifier.verify(given.credentials)
-        except ConsumidorError as error:
-            raise HTTPException(error.status, error.detail) from error
-        if "consumidor/score.read" not in found.scopes:
-            raise HTTPException(403)
-        return found
+            return check(given.credentials)
+        except Refused as error:
+            raise HTTPException(error.status) from error
 
     app = FastAPI(lifespan=lifespan)
     app.add_middleware(Metrics)
 
     @app.get("/v1/score/{digits}")
-    async def read(digits: Annotated[str, Path(), AfterValidator(_digits)], who: Annotated[Caller, Depends(caller)]) -> ScoreModel:
+    async def read(digits: Annotated[str, Path(), AfterValidator(_digits)], client: Annotated[str, Depends(caller)]) -> ScoreModel:
         person = cpf.pseudonym(settings.pseudonym_key, digits)
         document = await collection.find_one({"_id": person})
         if document is None:
             raise HTTPException(404)
         answer = score(document, datetime.now(UTC).date(), scorecard)
-        inquiries.add(person, who.client)
+        inquiries.add(person, client)
         reasons = [ReasonModel(code=one.code, text=one.text, points_lost=one.points_lost) for one in answer.reasons]
         return ScoreModel(score=answer.score, band=answer.band, reasons=reasons, model=answer.model, as_of=answer.as_of)
 

@@ -1,6 +1,7 @@
 """The score path in Flask, served by gunicorn's threads: the usual synchronous service, with pymongo's blocking client.
 
-Token check, CPF, score and inquiry events are our own code, as in the FastAPI peer. It writes no log line, ours writes one a request.
+CPF, score and inquiry events are our own code, tokens are checked with PyJWT, as in the FastAPI peer. It writes no log line, ours writes
+one a request.
 """
 
 import time
@@ -12,9 +13,8 @@ from flask import Flask, abort, g, jsonify, request
 from prometheus_client import Counter, Histogram
 from pymongo import MongoClient
 
+from benchmarks.peers.tokens import Refused, checker
 from consumidor import aws, cpf
-from consumidor.auth import build_verifier
-from consumidor.errors import ConsumidorError
 from consumidor.score.inquiries import Inquiries
 from consumidor.score.model import Scorecard, score
 from consumidor.settings import Settings
@@ -26,11 +26,10 @@ REQUESTS = Counter("peer_http_requests_total", "Answers by status", ["route", "m
 def build() -> Flask:
     """The application, from the settings of the process `score-api`."""
     settings = Settings.from_env("score-api")
-    verifier, scorecard = build_verifier(settings), Scorecard.current()
+    check, scorecard = checker(settings, "consumidor/score.read"), Scorecard.current()
     inquiries = Inquiries(aws.client(settings, "sqs"), settings.events_feed_queue_url)
     client: MongoClient[dict[str, Any]] = MongoClient(settings.base_b_uri, maxPoolSize=64)
     collection = client.get_default_database()["scoredata"]
-    verifier.start()
     inquiries.start()
     app = Flask(__name__)
 
@@ -38,11 +37,9 @@ def build() -> Flask:
     def check_token() -> None:
         g.started = time.perf_counter()
         try:
-            g.caller = verifier.verify(request.headers.get("authorization", "").removeprefix("Bearer "))
-        except ConsumidorError as error:
+            g.client = check(request.headers.get("authorization", "").removeprefix("Bearer "))
+        except Refused as error:
             abort(error.status)
-        if "consumidor/score.read" not in g.caller.scopes:
-            abort(403)
 
     @app.after_request
     def observe(response: Any) -> Any:
@@ -61,7 +58,7 @@ def build() -> Flask:
         if document is None:
             abort(404)
         answer = score(document, datetime.now(UTC).date(), scorecard)
-        inquiries.add(person, g.caller.client)
+        inquiries.add(person, g.client)
         return jsonify(msgspec.to_builtins(answer))
 
     return app
