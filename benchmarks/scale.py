@@ -1,23 +1,26 @@
 """How cost grows: each path with more and more people, the worker with more and more threads. Writes results/scale.json and two plots.
 
-    python -m benchmarks.scale [--sizes 10000,100000] [--million]
+    python -m benchmarks.scale               10,000 and 100,000 people, as `make bench` does: about 10 minutes
+    python -m benchmarks.scale --million     and 1,000,000, in the same run: about 40 minutes, 11 GB of disk in TMPDIR, 5 GB of memory
+    python -m benchmarks.scale --sizes 1000,5000
 
-One stack a size, all running at once and asked in turns, so that what else the machine does falls on all of them. Elasticsearch then
-holds about six events a person: a million of them at 170,000 people.
+One stack a size, all running at once and asked in turns, so that what else the machine does falls on all of them. Elasticsearch holds
+about eight events a person: a million of them at 125,000 people. Each output names the sizes it was taken at.
 """
 
 import argparse
 import random
+import shutil
 import statistics
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import matplotlib as mpl
 
@@ -26,7 +29,7 @@ import matplotlib.pyplot as plt
 import psutil
 import urllib3
 
-from benchmarks.measure import RESULTS, Took, context, cpu_of, in_turns, logged_aside, spread, timed, write_json
+from benchmarks.measure import RESULTS, Took, context, in_turns, logged_aside, spread, timed, write_json
 from benchmarks.ratios_http import token_of
 from benchmarks.ratios_people import Bench, bench
 from benchmarks.stack import Stack, own_stack
@@ -41,7 +44,7 @@ from consumidor.people.worker import Worker
 from notebooks.drawing import PATHS as COLOURS
 
 FILE = RESULTS / "scale.json"
-SIZES = (10_000, 100_000)
+SIZES, MILLION = (10_000, 100_000), 1_000_000
 PATHS = ("people", "base-a", "score", "latest", "search")
 _LABELS = {"people": "people: POST to response", "base-a": "people: SQL of a batch of 10", "score": "score: GET score",
            "latest": "events: GET latest", "search": "events: GET page"}  # fmt: skip
@@ -50,6 +53,9 @@ THREADS = (1, 2, 4, 8)
 ASKED = 200  # requests of a path and size in a turn; people requests a tenth of it, since the emulator's long poll takes 0.1 s a hop
 MESSAGES = 2_000
 _PROCESSES = ("gateway", "people-worker", "events-feed", "postgres", "mongodb", "elasticsearch")
+_BASES = ("postgres", "mongodb", "elasticsearch")
+_DISK = 10_000  # bytes a person in the three bases, with room for logs and merges; 6,300 were found at 100,000 people
+_QUIET_CORES, _QUIET_SECONDS, _MOST_QUIET_SECONDS = 0.1, 65, 900  # autovacuum looks for work once a minute
 
 
 class Asker:
@@ -59,48 +65,103 @@ class Asker:
         token = token_of(stack)
         self.stack, self.people, self._random = stack, people, random.Random(7)
         self._api, self._pool, self._headers = stack.info["api"], urllib3.PoolManager(), {"authorization": f"Bearer {token}"}
-        self._cpfs = [person.cpf for person in synthetic.people(SEED, people, 2026)]
         self._client = exits.enter_context(Consumidor(self._api, lambda: token))
         self._store = PeopleStore.connect(stack.settings("worker").base_a_dsn, 1)
         exits.callback(self._store.close)
         self._key = stack.settings("api").pseudonym_key
         self.processes = [stack.process(name) for name in _PROCESSES]
 
-    def ask(self, path: str) -> None:
-        """One request; its answer is checked."""
+    def cpfs(self, count: int) -> list[str]:
+        """Of anyone, each as likely. Made up here and now: nobody has to hold a million of them."""
+        drawn = (self._random.randrange(self.people) for _ in range(count))
+        return [next(synthetic.people(SEED, index + 1, 2026, index)).cpf for index in drawn]
+
+    def events(self) -> int:
+        """How many events its Base C holds."""
+        return int(self._pool.request("GET", f"{self.stack.info['base_c_url']}/events/_count").json()["count"])
+
+    def ask(self, path: str, digits: list[str]) -> None:
+        """One request about one person, of `base-a` about ten.
+
+        Raises:
+            CommandError: no answer, or another than promised; names the path and the size.
+        """
+        try:
+            right = self._inquire(digits) if path == "base-a" else self._ask(path, digits[0])
+        except (ConsumidorError, TimeoutError, urllib3.exceptions.HTTPError) as error:
+            raise CommandError(f"{_LABELS[path]} with {self.people:,} people: {type(error).__name__}") from error
+        if not right:
+            raise CommandError(f"{_LABELS[path]} with {self.people:,} people: another answer than promised")
+
+    def _ask(self, path: str, digits: str) -> bool:
         if path == "people":
-            assert self._client.ask(self._cpf(), "credit").status == "found"
-        elif path == "base-a":
-            self._inquire()
-        else:
-            where = {"score": "/v1/score/{}", "latest": "/v1/events/latest?cpf={}", "search": "/v1/events?cpf={}&limit=20"}[path]
-            answer = self._pool.request("GET", self._api + where.format(quote(self._cpf())), headers=self._headers)
-            assert answer.status == 200, answer.status
+            return self._client.ask(digits, "credit").status == "found"
+        where = {"score": "/v1/score/{}", "latest": "/v1/events/latest?cpf={}", "search": "/v1/events?cpf={}&limit=20"}[path]
+        return self._pool.request("GET", self._api + where.format(digits), headers=self._headers).status == 200
 
-    def _cpf(self) -> str:
-        return self._random.choice(self._cpfs)
-
-    def _inquire(self) -> None:
+    def _inquire(self, digits: list[str]) -> bool:
         """As the worker does it, without queues."""
-        batch = [Request("bench", str(uuid.uuid4()), cpf.pseudonym(self._key, self._cpf()), "credit", 0) for _ in range(10)]
-        assert all(outcome.outcome == "found" for outcome in self._store.inquire(batch))
+        batch = [Request("bench", str(uuid.uuid4()), cpf.pseudonym(self._key, one), "credit", 0) for one in digits]
+        return all(outcome.outcome == "found" for outcome in self._store.inquire(batch))
 
 
 def measure_sizes(sizes: Iterable[int]) -> list[dict[str, Any]]:
-    """A row a size: p50 of each path in microseconds with its spread over the turns, CPU of each process a request."""
+    """A row a size: events in Base C, p50 of each path in microseconds with its spread over the turns, CPU of each process a request."""
     with ExitStack() as exits:
-        askers = []
-        for people in sizes:
-            print(f"a stack with {people:,} people", flush=True)
-            askers.append(Asker(exits.enter_context(own_stack(people)), people, exits))
-        time.sleep(5)  # what merges and vacuums are still under way
+        stacks = [(people, _started(people, exits)) for people in sizes]
+        askers = [Asker(stack, people, exits) for people, stack in stacks]  # now: a token is good for an hour, seeding may take one
+        _settle([stack.process(name) for _, stack in stacks for name in _BASES])
         found: dict[tuple[str, int], dict[str, Any]] = {}
         for path in PATHS:
             notes = {asker.people: _Notes(asker, path) for asker in askers}
             in_turns({str(people): note.turn for people, note in notes.items()})
             found |= {(path, people): note.result() for people, note in notes.items()}
-            print(f"{_LABELS[path]:32}" + "".join(f"{found[path, asker.people]['p50_us']:>10,.0f} us" for asker in askers), flush=True)
-        return [{"people": asker.people, "paths": {path: found[path, asker.people] for path in PATHS}} for asker in askers]
+            told = (f"{found[path, asker.people]['p50_us']:,.0f} us at {asker.people:,}" for asker in askers)
+            print(f"{_LABELS[path]:32}" + ", ".join(told), flush=True)
+        return [
+            {"people": asker.people, "events": asker.events(), "paths": {path: found[path, asker.people] for path in PATHS}}
+            for asker in askers
+        ]
+
+
+def _started(people: int, exits: ExitStack) -> Stack:
+    started = time.monotonic()
+    stack = exits.enter_context(own_stack(people))
+    if "elasticsearch" not in stack.info["pids"]:
+        raise CommandError("the events path is measured too, and this stack has no Elasticsearch")
+    print(f"a stack with {people:,} people, after {time.monotonic() - started:,.0f} s", flush=True)
+    return stack
+
+
+def check_room(sizes: Iterable[int]) -> None:
+    """Raises CommandError where the disk has not the room for so many people: better now than after an hour."""
+    needed, folder = sum(sizes) * _DISK, tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CommandError(f"{needed / 1e9:.1f} GB are needed in {folder}, which has {free / 1e9:.1f} GB: name another folder in TMPDIR")
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """What it and its children have taken, those included that are gone: PostgreSQL's come and go."""
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # gone since: its parent has it, at the next look
+            times = one.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _settle(bases: list[psutil.Process]) -> None:
+    """Wait until merges and vacuums are over: no base takes more than a tenth of a core for a minute; or for a quarter of an hour."""
+    started = quiet_since = time.monotonic()
+    before = [cpu_seconds(base) for base in bases]
+    while (now := time.monotonic()) - quiet_since < _QUIET_SECONDS and now - started < _MOST_QUIET_SECONDS:
+        time.sleep(5)
+        after = [cpu_seconds(base) for base in bases]
+        if max(new - old for new, old in zip(after, before, strict=True)) > _QUIET_CORES * 5:
+            quiet_since = time.monotonic()
+        before = after
+    print(f"settled after {time.monotonic() - started:,.0f} s", flush=True)
 
 
 class _Notes:
@@ -114,17 +175,17 @@ class _Notes:
 
     def turn(self) -> Took:
         """Sequential requests, the time of each; CPU of each process over all of them."""
-        seconds = []
-        with ExitStack() as exits:
-            spent = {name: exits.enter_context(cpu_of([one])) for name, one in zip(_PROCESSES, self._asker.processes, strict=True)}
-            for _ in range(self._count):
-                started = time.perf_counter()
-                self._asker.ask(self._path)
-                seconds.append(time.perf_counter() - started)
+        asked = [self._asker.cpfs(10 if self._path == "base-a" else 1) for _ in range(self._count)]
+        seconds, before = [], [cpu_seconds(one) for one in self._asker.processes]
+        for digits in asked:
+            started = time.perf_counter()
+            self._asker.ask(self._path, digits)
+            seconds.append(time.perf_counter() - started)
+        spent = [cpu_seconds(one) - earlier for one, earlier in zip(self._asker.processes, before, strict=True)]
         self._medians.append(statistics.median(seconds))
-        for name, each in spent.items():
-            self._cpu[name].append(each[0] / self._count)
-        return Took(sum(seconds), sum(each[0] for each in spent.values()), self._count)
+        for name, each in zip(_PROCESSES, spent, strict=True):
+            self._cpu[name].append(each / self._count)
+        return Took(sum(seconds), sum(spent), self._count)
 
     def result(self) -> dict[str, Any]:
         """The first turn warmed up."""
@@ -192,10 +253,12 @@ def draw_sizes(rows: list[dict[str, Any]], file: Path) -> None:
         found = [row["paths"][path] for row in rows]
         latency.plot(people, [one["p50_us"] / 1000 for one in found], **style)
         cost.plot(people, [sum(one["cpu_us"].values()) / 1000 for one in found], **style)
-    latency.set(title="p50 of a request", ylabel="milliseconds", xscale="log", yscale="log", xlabel="people in the bases")
-    cost.set(
-        title="CPU of all processes, a request", ylabel="milliseconds of CPU", xscale="log", yscale="log", xlabel="people in the bases"
-    )
+    latency.set(title="p50 of a request", ylabel="milliseconds")
+    cost.set(title="CPU of all processes, a request", ylabel="milliseconds of CPU")
+    for axes in (latency, cost):
+        axes.set(xscale="log", yscale="log", xlabel="people in the bases")
+        axes.set_xticks(people, [f"{one:,}" for one in people])
+        axes.set_xticks([], minor=True)
     cost.legend(loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, dpi=110)
     plt.close(figure)
@@ -216,14 +279,31 @@ def draw_threads(rows: list[dict[str, int]], file: Path) -> None:
     plt.close(figure)
 
 
+def wanted(given: list[str]) -> list[int]:
+    """The sizes that a command line asks for, in order; wrong use ends the process with status 2."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
+    parser.add_argument("--sizes", default=SIZES, type=_sizes, help="numbers of people, with commas between them (10000,100000)")
+    parser.add_argument("--million", action="store_true", help="also with 1,000,000 people: half an hour more, 11 GB of disk")
+    options = parser.parse_args(given)
+    sizes = sorted({*options.sizes, *([MILLION] if options.million else [])})
+    if len(sizes) < 2:
+        parser.error("two sizes at least, to compare them")
+    return sizes
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(part) for part in text.split(",")]
+    if min(sizes) < synthetic.FIXED_PEOPLE:
+        raise argparse.ArgumentTypeError(f"a size is {synthetic.FIXED_PEOPLE} people at least")
+    return sizes
+
+
 def main(given: list[str]) -> int:
     """0 measured and drawn, 1 not, 2 wrong use."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), type=lambda text: sorted({int(part) for part in text.split(",")}))
-    parser.add_argument("--million", action="store_true", help="also with 1,000,000 people: a quarter of an hour of seeding, 10 GB of disk")
-    options = parser.parse_args(given)
-    sizes = [*options.sizes, 1_000_000] if options.million else options.sizes
+    sizes = wanted(given)
     try:
+        check_room(sizes)
+        print("sizes: " + ", ".join(f"{people:,}" for people in sizes) + " people", flush=True)
         with logged_aside(), own_stack(2_000) as stack:
             threads = measure_threads(stack)
         results = {**context(), "processes": list(_PROCESSES), "threads": threads, "sizes": measure_sizes(sizes)}
