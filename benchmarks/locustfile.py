@@ -6,8 +6,10 @@ r"""Load on the three paths, one user class a path, by Locust.
     locust -f benchmarks/locustfile.py --headless --api https://api.example --token-url https://issuer.example/oauth2/token \
         --client-id ... --people 10000 --mix even --stages minute          (the secret in CLIENT_SECRET)
 
-Closed model: each user waits for its answer before the next request, so a slow server is asked less. Open model (`--arrivals N`): N
-requests a second come whatever the server does, and each is timed from when it was due. The table says which ran.
+Closed model: each user waits for its answer before the next request, so a slow server is asked less. Open model (`--arrivals N`): at
+most N requests a second (the stages scale it) come whatever the server does, and each is timed from when it was due, so that what
+this very program is late with counts too. The table says which ran. Every request counts: one that is not answered in time, or still
+under way when the run's end has been waited for, is a failure.
 """
 
 import itertools
@@ -19,20 +21,20 @@ from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
+from gevent.pool import Group
 from locust import FastHttpUser, LoadTestShape, constant, events, task
 from locust.env import Environment
-from locust.exception import StopUser
 
-from benchmarks import load_results, slo
-from benchmarks.locust_tables import MIXES, STAGES
+from benchmarks import load_bodies, load_results, slo
+from benchmarks.locust_tables import ACCEPTED, ACKNOWLEDGED, ANSWERED, LATEST, MIXES, PAGE, PEOPLE, RECEIVED, SCORE, STAGES
 from consumidor.client import TokenSource
 from consumidor.errors import CommandError, ConsumidorError
 from consumidor.local import synthetic
 from consumidor.local.running import read_stack
 from consumidor.local.seeding import SEED
 
-RESPONSE_SECONDS = 60.0  # a people request without a response after this has failed
-MOST_IN_FLIGHT = 500  # of a path in the open model; an arrival over it counts as a failure, never as nothing
+RESPONSE_SECONDS = 10.0  # a call, or the response to a people request, that takes longer has failed; so long the end of a run waits
+MOST_IN_FLIGHT = 500  # of a user in the open model; an arrival over it counts as a failure, never as nothing
 PURPOSES = ("credit", "rental", "employment", "collection", "own")
 
 
@@ -47,7 +49,7 @@ def _options(parser: Any) -> None:
     group.add_argument("--people", type=int, default=1_000, help="how many synthetic people there are to ask about")
     group.add_argument("--mix", choices=list(MIXES), default="even", help="which paths, in what proportion")
     group.add_argument("--stages", choices=list(STAGES), default="minute", help="how the load rises and falls")
-    group.add_argument("--arrivals", type=float, default=0.0, help="requests a second in the open model; 0: closed model")
+    group.add_argument("--arrivals", type=float, default=0.0, help="requests a second at most in the open model; 0: closed model")
     group.add_argument("--slo", default="", help="a file of thresholds in place of slo.py's")
     group.add_argument("--results", default="", help="folder for run.json")
 
@@ -70,7 +72,9 @@ class Target:
         self.cpfs = [person.cpf for person in synthetic.people(SEED, max(10, options.people), 2026)]
         self.waiting: dict[str, AsyncResult[dict[str, Any]]] = {}
         self.early: dict[str, dict[str, Any]] = {}  # came before the POST's own answer
-        self.receivers = 0
+        self.arrived = Group()  # requests under way in the open model
+        self.receivers = Group()
+        self.over = False
 
 
 _target: Target | None = None
@@ -88,15 +92,16 @@ def _prepare(environment: Environment, **_: Any) -> None:
     global _target  # noqa: PLW0603 - Locust makes users without arguments
     if environment.parsed_options is None or _target is not None:
         return
+    wanted = MIXES[environment.parsed_options.mix]
     try:
+        thresholds = slo.read(environment.parsed_options.slo) if environment.parsed_options.slo else slo.THRESHOLDS
         _target = Target(environment.parsed_options)
         load_results.check_token(_target.token)
-        load_results.check_answers(_target.api)
-        thresholds = slo.read(environment.parsed_options.slo) if environment.parsed_options.slo else slo.THRESHOLDS
+        load_results.check_paths(_target.api, _target.token(), wanted, _target.cpfs[-1])
     except ConsumidorError as error:
         load_results.refuse(error.detail)
     environment.host = _target.api
-    wanted = MIXES[_target.options.mix]
+    environment.stop_timeout = max(environment.stop_timeout or 0.0, RESPONSE_SECONDS)
     users: list[type[PathUser]] = [one for one in (PeopleUser, ScoreUser, EventsUser) if one.path in wanted]
     for one in users:
         one.weight = wanted[one.path]
@@ -105,12 +110,34 @@ def _prepare(environment: Environment, **_: Any) -> None:
 
 
 def _model(options: Any) -> dict[str, Any]:
-    kind = f"open: {options.arrivals:g} arrivals a second" if options.arrivals else "closed: each user waits for its answer"
+    kind = f"open: at most {options.arrivals:g} arrivals a second" if options.arrivals else "closed: each user waits for its answer"
     return {"model": kind, "mix": options.mix, "stages": options.stages, "people": options.people, "steps": STAGES[options.stages]}
+
+
+@events.test_start.add_listener
+def _begin(**_: Any) -> None:
+    """Not always the first run of this process, where Locust's own page starts them."""
+    if _target is not None:
+        _target.over = False
+
+
+@events.test_stop.add_listener
+def _await_the_last(**_: Any) -> None:
+    """What arrived before the end gets its time; what is then still under way counts as a failure. Users were given theirs by now.
+
+    Then the receivers' polls are waited for: one left behind would take a response of the next run, which then comes 30 s late.
+    """
+    if _target is not None:
+        _target.arrived.join(timeout=RESPONSE_SECONDS)
+        _target.arrived.kill()
+        _target.over = True
+        _target.receivers.join(timeout=RESPONSE_SECONDS)
 
 
 class Stages(LoadTestShape):
     """Users over time, from the table."""
+
+    ended = False
 
     def tick(self) -> tuple[int, float] | None:
         """How many users now; None at the end."""
@@ -118,6 +145,7 @@ class Stages(LoadTestShape):
         for until, users in STAGES[target().options.stages]:
             if now < until:
                 return users, 100.0
+        self.ended = True
         return None
 
 
@@ -128,6 +156,7 @@ class PathUser(FastHttpUser):
     path = ""
     wait_time = constant(0)
     concurrency = MOST_IN_FLIGHT
+    network_timeout = connection_timeout = RESPONSE_SECONDS
     _cpfs = itertools.count()
 
     def on_start(self) -> None:
@@ -145,22 +174,26 @@ class PathUser(FastHttpUser):
         """One request, or in the open model one arrival."""
         arrivals = target().options.arrivals
         if not arrivals:
-            return self.ask(time.perf_counter())
+            return self.counted(time.perf_counter())
         most = max(users for _, users in STAGES[target().options.stages])
         self._due += most / arrivals  # so many users at most share the arrivals
         gevent.sleep(max(0.0, self._due - time.perf_counter()))
         if self._in_flight >= MOST_IN_FLIGHT:
-            self.note(self.headline, 0.0, "too many requests under way: not sent")
+            self.note(self.headline, time.perf_counter() - self._due, "too many requests under way: not sent")
         else:
-            gevent.spawn(self._counted, self._due)
+            target().arrived.spawn(self.counted, self._due)
         return None
 
     headline = ""
 
-    def _counted(self, due: float) -> None:
+    def counted(self, due: float) -> None:
+        """One request, which counts whatever becomes of it, also where it is ended for taking longer than the end of a run waits."""
         self._in_flight += 1
         try:
             self.ask(due)
+        except gevent.GreenletExit:
+            self.note(self.headline, time.perf_counter() - due, "not answered when the run was over")
+            raise
         finally:
             self._in_flight -= 1
 
@@ -175,103 +208,99 @@ class PathUser(FastHttpUser):
             request_type="", name=name, response_time=seconds * 1000, response_length=length, exception=error, context={}, response=None
         )
 
-    def call(self, name: str, method: str, url: str, check: Any, status: int = 200, **how: Any) -> Any:
-        """One HTTP call whose body `check` finds right (a reason in words, or None); its JSON, or None where anything is wrong."""
+    def call(self, name: str, method: str, url: str, check: Any, *, status: int = 200, due: float | None = None, **how: Any) -> Any:
+        """One HTTP call whose body `check` finds right; its JSON, or None where anything is wrong. Timed from `due` where that is given."""
+        started = time.perf_counter() if due is None else due
         try:
             headers = {"authorization": f"Bearer {target().token()}"}
         except ConsumidorError as error:
-            self.note(name, 0.0, error.detail)
-            raise StopUser from error
+            self.note(name, time.perf_counter() - started, error.detail)
+            gevent.sleep(1.0)
+            return None
         with self.client.request(method, url, name=name, headers=headers, catch_response=True, **how) as answer:
-            if answer.status_code != status:
-                answer.failure(f"status {answer.status_code}")
-                return None
-            try:
-                body = answer.json()
-                wrong = check(body)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                wrong = f"another body than promised ({type(error).__name__})"
+            if due is not None:
+                answer.request_meta["response_time"] = (time.perf_counter() - due) * 1000
+            body, wrong = _read(answer, status, check)
             if wrong:
                 answer.failure(wrong)
-                return None
             return body
+
+
+def _read(answer: Any, status: int, check: Any) -> tuple[Any, str | None]:
+    """The JSON of an answer and None, or None and what is wrong with it."""
+    if answer.status_code != status:
+        return None, f"status {answer.status_code}" if answer.status_code else "no answer"
+    try:
+        body = answer.json()
+    except (ValueError, TypeError):
+        return None, "no JSON"
+    wrong = load_bodies.fault(check, body)
+    return (None if wrong else body), wrong
 
 
 class ScoreUser(PathUser):
     """Asks for scores."""
 
-    path, headline = "score", "score: GET score"
+    path, headline = "score", SCORE
 
     def ask(self, due: float) -> None:
         """A score between 0 and 1000 with a band, reasons and a model."""
-        del due
-        self.call(self.headline, "GET", f"/v1/score/{self.cpf()}", _wrong_score)
-
-
-def _wrong_score(body: dict[str, Any]) -> str | None:
-    right = 0 <= body["score"] <= 1000 and body["band"] and body["model"] and all(one["points_lost"] > 0 for one in body["reasons"])
-    return None if right else "no score as promised"
+        self.call(SCORE, "GET", f"/v1/score/{self.cpf()}", load_bodies.score, due=due)
 
 
 class EventsUser(PathUser):
     """Asks for the latest events, and every third time for a page."""
 
-    path, headline = "events", "events: GET latest"
+    path, headline = "events", LATEST
+
+    def on_start(self) -> None:
+        """Counts what it asks."""
+        super().on_start()
+        self._asked = itertools.count(1)
 
     def ask(self, due: float) -> None:
         """Three kinds, or a page newest first."""
-        del due
-        if self._random.random() < 2 / 3:
-            self.call(self.headline, "GET", f"/v1/events/latest?cpf={self.cpf()}", _wrong_latest)
+        if next(self._asked) % 3:
+            self.call(LATEST, "GET", f"/v1/events/latest?cpf={self.cpf()}", load_bodies.latest, due=due)
         else:
-            self.call("events: GET page", "GET", f"/v1/events?cpf={self.cpf()}&limit=20", _wrong_page)
-
-
-def _wrong_latest(body: dict[str, Any]) -> str | None:
-    kinds = ("bureau_inquiry", "financial_movement", "card_purchase")
-    return None if all(body[kind] is None or body[kind]["kind"] == kind for kind in kinds) else "an event of another kind"
-
-
-def _wrong_page(body: dict[str, Any]) -> str | None:
-    times = [event["occurred_at"] for event in body["events"]]
-    return None if times == sorted(times, reverse=True) and len(times) <= 20 else "not newest first"
+            self.call(PAGE, "GET", f"/v1/events?cpf={self.cpf()}&limit=20", load_bodies.page, due=due)
 
 
 class PeopleUser(PathUser):
-    """Submits a request and waits for its response; one user of them also receives for all."""
+    """Submits a request and waits for its response; two users of them also receive for all."""
 
-    path, headline = "people", "people: POST to response"
+    path, headline = "people", PEOPLE
 
     def on_start(self) -> None:
-        """The first two users' greenlets receive too: the client has one queue."""
+        """The first two users receive too, beside what they ask: the client has one queue."""
         super().on_start()
-        if target().receivers < 2:
-            target().receivers += 1
-            gevent.spawn(self._receive)
+        if len(target().receivers) < 2:
+            target().receivers.spawn(self._receive)
 
     def ask(self, due: float) -> None:
         """From when the request was due to its response, with the hops in between as entries of their own."""
-        body = {"cpf": self.cpf(), "purpose": self._random.choice(PURPOSES)}
-        accepted = self.call("people: hop 1, POST accepted", "POST", "/v1/people/requests", _wrong_accepted, 202, json=body)
-        if accepted is None:
-            return self.note(self.headline, time.perf_counter() - due, "not accepted")
-        sent, request_id = time.perf_counter(), accepted["request_id"]
+        asked = self.cpf()
+        body = {"cpf": asked, "purpose": self._random.choice(PURPOSES)}
+        taken = self.call(ACCEPTED, "POST", "/v1/people/requests", load_bodies.accepted, status=202, json=body)
+        if taken is None:
+            return self.note(PEOPLE, time.perf_counter() - due, "not accepted")
+        sent, request_id = time.perf_counter(), taken["request_id"]
         waiting = target().waiting[request_id] = AsyncResult()
         if request_id in target().early:
             waiting.set(target().early.pop(request_id))
         try:
             delivery = waiting.get(timeout=RESPONSE_SECONDS)
         except gevent.Timeout:
-            return self.note(self.headline, time.perf_counter() - due, "no response in time")
+            return self.note(PEOPLE, time.perf_counter() - due, "no response in time")
         finally:
             target().waiting.pop(request_id, None)
         now = time.perf_counter()
-        self.note("people: hop 2, accepted to response", now - sent)
-        return self.note(self.headline, now - due, _wrong_delivery(delivery))
+        self.note(ANSWERED, now - sent)
+        return self.note(PEOPLE, now - due, load_bodies.fault(load_bodies.delivery, delivery, asked))
 
     def _receive(self) -> None:
-        while True:
-            found = self.call("people: receiver, GET responses", "GET", "/v1/people/responses?wait=5", _wrong_responses)
+        while not target().over:
+            found = self.call(RECEIVED, "GET", "/v1/people/responses?wait=1", load_bodies.responses)
             if not found or not found["responses"]:
                 gevent.sleep(0.05 if found else 1.0)
                 continue
@@ -282,27 +311,4 @@ class PeopleUser(PathUser):
                 else:
                     target().early[delivery["request_id"]] = delivery
             receipts = [delivery["receipt"] for delivery in found["responses"]]
-            self.call("people: receiver, POST ack", "POST", "/v1/people/responses/ack", _wrong_outcomes, json={"receipts": receipts})
-
-
-def _wrong_accepted(body: dict[str, Any]) -> str | None:
-    return None if len(body["request_id"]) == 36 else "no request id"
-
-
-def _wrong_responses(body: dict[str, Any]) -> str | None:
-    return None if isinstance(body["responses"], list) else "no list"
-
-
-def _wrong_outcomes(body: dict[str, Any]) -> str | None:
-    return None if all(one["outcome"] == "deleted" for one in body["receipts"]) else "not deleted"
-
-
-def _wrong_delivery(delivery: dict[str, Any]) -> str | None:
-    """Everyone asked about is there, so a response has a report, or a link to one."""
-    if delivery["status"] != "found":
-        return f"status {delivery['status']}"
-    if "report_url" in delivery:
-        return None if delivery["bytes"] > 1_000_000 and len(delivery["sha256"]) == 64 else "a link to no large report"
-    report = delivery["report"]
-    total = sum(debt["amount_cents"] for debt in report["debts"] if debt["status"] == "open")
-    return None if report["cpf"] and report["name"] and report["total_open_cents"] == total else "a report that does not add up"
+            self.call(ACKNOWLEDGED, "POST", "/v1/people/responses/ack", load_bodies.acknowledged, json={"receipts": receipts})

@@ -1,15 +1,25 @@
 """Benchmarks: figures in prose that cannot rot, thresholds, ratios, and the simulated hour."""
 
 import json
+import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
-from benchmarks import figures, load_results, ratios, simulation, slo
+from benchmarks import figures, load_bodies, load_results, ratios, scale, simulation, slo
+from benchmarks.locust_tables import ENTRIES, HEADLINES, MIXES
 from benchmarks.measure import RESULTS, Took, in_turns, ratio
 from consumidor.errors import CommandError
+from consumidor.local import synthetic
+from consumidor.local.seeding import SEED
 
 
 @pytest.mark.parametrize("path", figures.texts(), ids=lambda path: path.name)
@@ -87,6 +97,16 @@ def test_committed_runs_are_whole() -> None:
         assert all(one["requests"] > 0 for one in run["entries"].values())
 
 
+def test_thresholds_are_near_what_was_measured() -> None:
+    """The committed runs keep each threshold, and none is so wide that a path fifteen times slower would keep it too."""
+    runs = [load_results.read_run(RESULTS / name)["entries"] for name in ("load", "open")]
+    for entries in runs:
+        assert slo.broken(slo.THRESHOLDS, entries, {name for path in MIXES["even"] for name in HEADLINES[path]}) == []
+    for name, limits in slo.THRESHOLDS.items():
+        for key, limit in limits.items():
+            assert limit <= 15 * max(entries[name][key] for entries in runs), (name, key)
+
+
 @pytest.mark.parametrize("missing", ["run.json", "stats.csv", "stats_history.csv"])
 def test_an_incomplete_results_folder(tmp_path: Path, missing: str) -> None:
     """One line that says what is missing."""
@@ -105,12 +125,60 @@ def test_thresholds() -> None:
     assert slo.broken(limits, {}, {"score"}) == ["score: nothing was measured"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"score": 1}', '{"score": {"p95_ms": "fast"}}'])
-def test_a_wrong_file_of_thresholds(tmp_path: Path, content: str) -> None:
-    """Refused with what it should be, before any load."""
+def test_four_failures_in_a_hundred_thousand() -> None:
+    """They are not rounded to none: a threshold of 0 is broken, and the table shows them."""
+    entry = SimpleNamespace(fail_ratio=4 / 100_000, num_requests=100_000, total_rps=1.0, max_response_time=9.0,
+                            get_response_time_percentile=lambda _: 5)  # fmt: skip
+    numbers = load_results.entry_numbers(entry)
+    assert slo.broken({"score": {"failures_percent": 0}}, {"score": numbers}, {"score"}) == ["score: failures_percent 0.004 is over 0"]
+    run = {"entries": {"score": numbers}, "broken": [], "model": "closed", "mix": "score", "stages": "smoke", "duration_s": 5.0}
+    assert " 0.004 " in load_results.table(run, [])
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ("", "must map entries to numbers"),
+    ("[]", "must map entries to numbers"),
+    ('{"score": 1}', "must map entries to numbers"),
+    ('{"score: GET score": {"p95_ms": "fast"}}', "must map entries to numbers"),
+    ('{"score: GET score": {"p95_ms": true}}', "must map entries to numbers"),
+    ('{"score: GET score": {"p95_ms": NaN}}', "must map entries to numbers"),
+    ('{"score: GET score": {"p95_ms": -1}}', "must map entries to numbers"),
+    ('{"score: GET scores": {"p95_ms": 1}}', "there is no entry 'score: GET scores'; there are 'people: POST to response'"),
+    ('{"score: GET score": {"p95": 1}}', "there is no number 'p95' of an entry; there are p50_ms, p95_ms"),
+])  # fmt: skip
+def test_a_wrong_file_of_thresholds(tmp_path: Path, content: str, said: str) -> None:
+    """Refused in one line with what it should be, before any load: a misspelt entry or number would never be broken."""
     (tmp_path / "slo.json").write_text(content)
-    with pytest.raises(CommandError, match="must map entries to numbers"):
+    with pytest.raises(CommandError, match=said) as raised:
         slo.read(str(tmp_path / "slo.json"))
+    assert len(raised.value.detail.splitlines()) == 1
+
+
+def test_a_right_file_of_thresholds(tmp_path: Path) -> None:
+    """Our own thresholds, and one on every entry and number there is, can be read from a file."""
+    for thresholds in (slo.THRESHOLDS, {name: dict.fromkeys(slo.KEYS, 1.5) for name in ENTRIES}):
+        (tmp_path / "slo.json").write_text(json.dumps(thresholds))
+        assert slo.read(str(tmp_path / "slo.json")) == thresholds
+
+
+DEBTS = [{"amount_cents": 700, "status": "open"}, {"amount_cents": 300, "status": "paid"}]
+REPORT = {"cpf": "465.092.081-72", "name": "x", "debts": DEBTS, "total_open_cents": 700}
+LARGE = {"status": "found", "report_url": "https://...", "bytes": 1_310_720, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(("delivery", "said"), [
+    ({"status": "found", "report": REPORT}, None),
+    ({"status": "found", "report": {**REPORT, "cpf": "524.432.897-29"}}, "a report on somebody else"),
+    ({"status": "found", "report": {**REPORT, "total_open_cents": 1_000}}, "a report that does not add up"),
+    ({"status": "found", "report": {}}, "another body than promised (KeyError)"),
+    ({"status": "found"}, "another body than promised (KeyError)"),
+    ({"status": "not_found"}, "status not_found"),
+    (LARGE, None),
+    ({**LARGE, "bytes": 9}, "a link to no large report"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_delivery(delivery: dict[str, Any], said: str | None) -> None:
+    """It must be a whole report, and on the very person that was asked about."""
+    assert load_bodies.fault(load_bodies.delivery, delivery, "46509208172") == said
 
 
 def test_ways_take_turns() -> None:
@@ -124,6 +192,70 @@ def test_ways_take_turns() -> None:
     took = in_turns({"a": lambda: way("a", 2.0), "b": lambda: way("b", 1.0)}, 5)
     assert "".join(ran) == "baabbaabbaab"
     assert ratio(took["a"], took["b"], "cpu") == (2.0, 2.0, 2.0, 5)
+
+
+def test_the_simulated_hour_is_the_committed_one() -> None:
+    """Running the simulation gives `simulation.json`: neither the deployment's policy nor the measured rate has moved on without it."""
+    committed = json.loads(simulation.FILE.read_text("utf-8"))
+    assert committed["measured_task_rate"] == simulation.measured_rate()
+    hours = {name: simulation.simulate(deployment) for name, deployment in simulation.scenarios(simulation.measured_rate()).items()}
+    assert {name: hour.summary() for name, hour in hours.items()} == committed["scenarios"]
+
+
+def test_what_is_let_in_waits_for_seconds() -> None:
+    """What the text says of the simulated hour: with the deployed doors the oldest waits for seconds, with open ones for minutes."""
+    committed = json.loads(simulation.FILE.read_text("utf-8"))["scenarios"]
+    deployed, opened = ([hour for name, hour in committed.items() if name.startswith(doors)] for doors in ("as deployed", "doors open"))
+    assert len(deployed) == len(opened) == 2
+    assert all(hour["longest_age_s"] < 20 and hour["throttled"] > 0 for hour in deployed)
+    assert all(120 < hour["longest_age_s"] < 300 and hour["refused"] == 0 for hour in opened)
+
+
+@pytest.mark.parametrize(("given", "sizes"), [
+    ([], [10_000, 100_000]),
+    (["--million"], [10_000, 100_000, 1_000_000]),
+    (["--sizes", "1000000,10000", "--million"], [10_000, 1_000_000]),
+    (["--sizes", "300,20,300"], [20, 300]),
+])  # fmt: skip
+def test_sizes(given: list[str], sizes: list[int]) -> None:
+    """Each size once, the fewest people first: the first and the last one are compared."""
+    assert scale.wanted(given) == sizes
+
+
+@pytest.mark.parametrize("sizes", ["10000", "5,5", "2,10000", "-5,10000", "many", ""])
+def test_wrong_sizes(sizes: str) -> None:
+    """One size alone would be as fast as itself; status 2."""
+    with pytest.raises(SystemExit) as raised:
+        scale.wanted([f"--sizes={sizes}"])
+    assert raised.value.code == 2
+
+
+def test_no_room_for_a_million(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that would fill up is named before anything is started."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000_000))
+    scale.check_room([10_000, 100_000])
+    with pytest.raises(CommandError, match=r"^11\.1 GB are needed in .*, which has 10\.0 GB: name another folder in TMPDIR$"):
+        scale.check_room([10_000, 100_000, 1_000_000])
+
+
+def test_anyone_is_asked_about() -> None:
+    """The people drawn are those of the stack, the first and the last of them too, without making all of them."""
+    asker = object.__new__(scale.Asker)
+    asker.people, asker._random = 20, random.Random(7)
+    assert set(asker.cpfs(1_000)) == {person.cpf for person in synthetic.people(SEED, 20, 2026)}
+
+
+def test_the_cpu_time_of_children_that_are_gone() -> None:
+    """PostgreSQL's come and go: what they took counts, and no one falls over them."""
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    with subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); input()"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:  # fmt: skip
+        process, seen = psutil.Process(parent.pid), 0
+        while seen == 0 or process.children():
+            seen += len(process.children())
+        spent = scale.cpu_seconds(process)
+        parent.communicate(b"\n")
+    assert spent >= 0.5
 
 
 SCALING = simulation.ENVIRONMENTS["prd"].worker_scaling
