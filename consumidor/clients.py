@@ -1,11 +1,9 @@
 """The registry of clients, from the setting `CLIENTS`. Quick to import: the search Lambda asks it too."""
 
-import json
 import logging
-import re
 
 from consumidor.errors import SettingsError
-from consumidor.settings import Document
+from consumidor.settings import Document, registry
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +41,6 @@ class Clients:
 
 def _registry(text: str) -> dict[str, str]:
     try:
-        names = json.loads(text)
+        return registry(text)
     except ValueError as error:
-        raise SettingsError("CLIENTS is not JSON") from error
-    if not isinstance(names, dict) or not all(isinstance(name, str) and re.fullmatch("[a-z0-9-]{1,40}", name) for name in names.values()):
-        raise SettingsError("CLIENTS must map each client_id to a name of 1 to 40 of a-z, 0-9 and -")
-    if len(set(names.values())) != len(names):
-        raise SettingsError("CLIENTS names a client twice")
-    return names
+        raise SettingsError(f"CLIENTS {error}") from error

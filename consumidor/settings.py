@@ -65,9 +65,73 @@ def _senders(text: str) -> frozenset[str]:
     return frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
+def _json(text: str) -> Any:
+    import json  # noqa: PLC0415 - only where a setting is JSON
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("must be JSON") from error
+
+
+def registry(text: str) -> dict[str, str]:
+    """The registry of clients, from JSON: client_id -> name.
+
+    Raises:
+        ValueError: says what it must be, and never what it is.
+    """
+    names = _json(text)
+    if not isinstance(names, dict) or not all(isinstance(name, str) and re.fullmatch("[a-z0-9-]{1,40}", name) for name in names.values()):
+        raise ValueError("must map each client_id to a name of 1 to 40 of a-z, 0-9 and -")
+    if len(set(names.values())) != len(names):
+        raise ValueError("must not name a client twice")
+    return names
+
+
+def _is_ed25519(jwk: Any, *members: str) -> bool:
+    """Whether this is a JWK (RFC 8037) with a kid and these members, 32 bytes in base64url each."""
+    if not isinstance(jwk, dict) or (jwk.get("kty"), jwk.get("crv")) != ("OKP", "Ed25519") or not jwk.get("kid"):
+        return False
+    return all(re.fullmatch("[A-Za-z0-9_-]{43}=?", str(jwk.get(member))) for member in members)
+
+
+def _signing_key(text: str) -> str:
+    if not text.lstrip().startswith("{") or not _is_ed25519(_json(text), "x", "d"):
+        raise ValueError("must be an Ed25519 private JWK with kty, crv, kid, x and d")
+    return text
+
+
+def _public_keys(text: str) -> None:
+    listed = _json(text).get("keys")
+    keys = [key for key in listed if isinstance(key, dict) and key.get("crv") == "Ed25519"] if isinstance(listed, list) else []
+    public = [key for key in keys if "d" not in key]
+    if not public or not all(_is_ed25519(key, "x") for key in public):
+        raise ValueError("must be a JWKS with an Ed25519 public key, each of them with kty, crv, kid and x")
+
+
+def _document(check: Callable[[str], object], wanted: str) -> Callable[[str], str]:
+    """JSON, checked here where it stands in the setting itself; a file is read, again and again, by who needs it."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"(?s)file:.+|\s*\{.*\}\s*", text):
+            raise ValueError(f"must be {wanted} or file:PATH")
+        if not text.startswith("file:"):
+            check(text)
+        return text
+
+    return parse
+
+
 _TEXT = _matching(r"\S(.*\S)?", "not empty")
 _URL = _matching(r"https?://[^\s]+", "a URL beginning with http:// or https://")
 _PORT = _between(0, 65535)
+# PostgreSQL's two ways of saying where (its manual, 32.1.1): a URL of one or more hosts, or pairs whose values may be quoted.
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@,:\[\]]*)(?::[0-9]{0,5})?"
+_PAIR = r"[A-Za-z_]+\s*=\s*(?:'(?:[^'\\]|\\.)*'|(?!')(?:[^\s\\]|\\.)*)"
+_DSN = _matching(
+    rf"(?s)postgres(?:ql)?://(?:[^\s/@]*@)?{_HOST}(?:,{_HOST})*(?:[/?]\S*)?|\s*{_PAIR}(?:\s+{_PAIR})*\s*",
+    "a postgresql:// URL or key=value pairs",
+)
 
 KEYS: dict[str, Key] = {
     "ENVIRONMENT": Key(_one_of("dev", "tst", "prd"), ..., "dev, tst or prd: timeouts and log format"),
@@ -76,7 +140,7 @@ KEYS: dict[str, Key] = {
     "JWT_ISSUER": Key(_URL, ..., "the only accepted `iss`"),
     "JWT_AUDIENCE": Key(_TEXT, ..., "the only accepted `aud`"),
     "JWKS_URL": Key(_URL, ..., "where the issuer publishes its keys"),
-    "CLIENTS": Key(_matching(r"(?s)file:.+|\s*\{.*\}\s*", "a JSON object or file:PATH"), ..., "client_id -> name, JSON or file:PATH"),
+    "CLIENTS": Key(_document(registry, "a JSON object"), ..., "client_id -> name, JSON or file:PATH"),
     "PEOPLE_REQUESTS_QUEUE_URL": Key(_URL, ..., "request queue"),
     "PEOPLE_REQUESTS_DLQ_URL": Key(_URL, ..., "request queue's dead letters"),
     "PEOPLE_RESPONSES_QUEUE_PREFIX": Key(_URL, ..., "a response queue's URL less the client's name"),
@@ -84,13 +148,11 @@ KEYS: dict[str, Key] = {
     "PEOPLE_RESPONSE_LIMIT_BYTES": Key(_between(1024, 1048576), 1048576 - 16384, "largest response kept in the queue, body and attributes"),
     "PEOPLE_BACKLOG_LIMIT": Key(_between(1, 10**9), 20000, "waiting requests over which the API answers 429"),
     "PEOPLE_LINK_SECONDS": Key(_between(1, 604800), 900, "life of a presigned link, from delivery"),
-    "PEOPLE_SIGNING_KEY": Key(_matching(r"(?s)\s*\{.*\}\s*", "an Ed25519 private JWK"), ..., "signs request messages (Ed25519 JWK)", True),
-    "PEOPLE_SIGNING_PUBLIC_KEYS": Key(
-        _matching(r"(?s)\s*\{.*\}\s*|file:.+", "a JWKS or file:PATH"), ..., "verifies request messages (JWKS)"
-    ),
-    "BASE_A_DSN": Key(_TEXT, ..., "Base A as the worker's role", True),
+    "PEOPLE_SIGNING_KEY": Key(_signing_key, ..., "signs request messages (Ed25519 JWK)", True),
+    "PEOPLE_SIGNING_PUBLIC_KEYS": Key(_document(_public_keys, "a JWKS"), ..., "verifies request messages (JWKS)"),
+    "BASE_A_DSN": Key(_DSN, ..., "Base A as the worker's role", True),
     "BASE_A_KMS_KEY": Key(_TEXT, ..., "KMS key that wraps Base A's data keys"),
-    "BASE_A_OWNER_DSN": Key(_TEXT, ..., "Base A as its owner", True),
+    "BASE_A_OWNER_DSN": Key(_DSN, ..., "Base A as its owner", True),
     "AUDIT_CHECKPOINT_BUCKET": Key(_TEXT, ..., "the inquiry log's chain heads (Object Lock)"),
     "HOST": Key(_TEXT, "127.0.0.1", "address to listen on"),
     "PORT": Key(_PORT, 8000, "port to listen on"),

@@ -116,7 +116,7 @@ def make_worker(cloud: Cloud, store: KnownPeople, **overrides: Any) -> Worker:
     environment = {
         "ENVIRONMENT": "dev", "AWS_REGION": "sa-east-1", "PEOPLE_REQUESTS_QUEUE_URL": cloud.queue("requests"),
         "PEOPLE_REQUESTS_DLQ_URL": cloud.queue("dlq"), "PEOPLE_RESPONSES_QUEUE_PREFIX": cloud.queue("responses-"),
-        "PEOPLE_RESULTS_BUCKET": f"results-{run}", "PEOPLE_RESPONSE_LIMIT_BYTES": "4096", "BASE_A_DSN": "-", "BASE_A_KMS_KEY": "-",
+        "PEOPLE_RESULTS_BUCKET": f"results-{run}", "PEOPLE_RESPONSE_LIMIT_BYTES": "4096", "BASE_A_DSN": "dbname=-", "BASE_A_KMS_KEY": "-",
         "PEOPLE_SIGNING_PUBLIC_KEYS": json.dumps({"keys": [KEY.public]}), "AUDIT_CHECKPOINT_BUCKET": f"checks-{run}",
         "EVENTS_FEED_QUEUE_URL": cloud.queue("feed"),
     }  # fmt: skip

@@ -37,7 +37,7 @@ SETTINGS = {
     "PEOPLE_REQUESTS_DLQ_URL": QUEUE + "dlq", "PEOPLE_RESPONSES_QUEUE_PREFIX": QUEUE + "responses-",
     "EVENTS_FEED_QUEUE_URL": QUEUE + "feed",
     "PEOPLE_RESULTS_BUCKET": "results", "AUDIT_CHECKPOINT_BUCKET": "checkpoints", "PEOPLE_RESPONSE_LIMIT_BYTES": "2048",
-    "BASE_A_DSN": "-", "BASE_A_KMS_KEY": "-", "PEOPLE_SIGNING_KEY": json.dumps(KEY.private), "PSEUDONYM_KEY": PSEUDONYM_KEY.hex(),
+    "BASE_A_DSN": "dbname=-", "BASE_A_KMS_KEY": "-", "PEOPLE_SIGNING_KEY": json.dumps(KEY.private), "PSEUDONYM_KEY": PSEUDONYM_KEY.hex(),
     "PEOPLE_SIGNING_PUBLIC_KEYS": json.dumps({"keys": [KEY.public]}), "CLIENTS": "{}",
     "JWT_ISSUER": "http://issuer.test", "JWT_AUDIENCE": "x", "JWKS_URL": "http://issuer.test/jwks",
 }  # fmt: skip

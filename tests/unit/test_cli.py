@@ -95,6 +95,6 @@ def test_migrate_prints_json_where_asked(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("consumidor.migrate.migrate_all", lambda _: ["base_a"])
     monkeypatch.setattr("consumidor.telemetry.configure_logging", lambda _: None)
     environment = {"ENVIRONMENT": "dev", "AWS_REGION": "sa-east-1", "AWS_ENDPOINT_URL": "http://aws.test",
-                   "BASE_A_OWNER_DSN": "-", "BASE_A_DSN": "-", "BASE_A_KMS_KEY": "-"}  # fmt: skip
+                   "BASE_A_OWNER_DSN": "dbname=-", "BASE_A_DSN": "dbname=-", "BASE_A_KMS_KEY": "-"}  # fmt: skip
     result = CliRunner().invoke(cli.main, ["migrate", "--json"], env=environment)
     assert (result.exit_code, json.loads(result.stdout)["migrated"]) == (0, ["base_a"])

@@ -1,9 +1,16 @@
 """Settings: one table of keys a process, all faults in one message, no value ever repeated."""
 
-import pytest
+import json
+from collections.abc import Callable
 
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from consumidor.clients import Clients
 from consumidor.errors import SettingsError
+from consumidor.people.request_token import RequestVerifier, Signer
 from consumidor.settings import KEYS, PROCESSES, Document, Settings
+from tests.unit.test_request_token import KEY
 
 FEED = {"ENVIRONMENT": "dev", "AWS_REGION": "sa-east-1", "BASE_C_URL": "http://127.0.0.1:9200", "EVENTS_FEED_DLQ_URL": "http://q/dlq",
         "INQUIRY_SENDERS": "111111111111, 222222222222", "PSEUDONYM_KEY": "ab" * 32}  # fmt: skip
@@ -40,6 +47,51 @@ def test_wrong_values_are_named(key: str, value: str) -> None:
     process = next(name for name, keys in PROCESSES.items() if key in keys)
     with pytest.raises(SettingsError, match=f"{key} must be"):
         Settings.from_env(process, {key: value})
+
+
+PRIVATE, PUBLIC = KEY.private, KEY.public
+READERS: dict[str, Callable[[str], object]] = {
+    "CLIENTS": Clients, "PEOPLE_SIGNING_KEY": Signer, "PEOPLE_SIGNING_PUBLIC_KEYS": RequestVerifier, "BASE_A_DSN": conninfo_to_dict,
+}  # fmt: skip
+NO_KEYS: list[object] = [
+    [], {}, None, [1], [PRIVATE], [{**PUBLIC, "x": "!"}], [{**PUBLIC, "crv": "X25519"}], [PUBLIC, {**PUBLIC, "kid": None}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    *[("CLIENTS", text) for text in ("{acme}", '{"id": "ACME"}', '{"id": "a b"}', '{"id": ""}', '{"id": 1}', '{"1": "acme", "2": "acme"}')],
+    *[("PEOPLE_SIGNING_KEY", json.dumps({**PRIVATE, **change})) for change in (
+        {"kty": "RSA"}, {"crv": "X25519"}, {"kid": ""}, {"x": None}, {"d": None}, {"d": "A" * 42})],
+    ("PEOPLE_SIGNING_KEY", "{not JSON}"), ("PEOPLE_SIGNING_KEY", json.dumps(PUBLIC)), ("PEOPLE_SIGNING_KEY", "file:key.json"),
+    *[("PEOPLE_SIGNING_PUBLIC_KEYS", json.dumps({"keys": keys})) for keys in NO_KEYS],
+    ("PEOPLE_SIGNING_PUBLIC_KEYS", "{}"), ("PEOPLE_SIGNING_PUBLIC_KEYS", "{not JSON}"),
+    *[("BASE_A_DSN", text) for text in ("db", "mysql://u@db/base_a", "postgresql:/db", "postgresql://u:p@db:port/a", "postgresql://a b/c",
+                                        "host=db dbname", "host='db", "=db")],
+])  # fmt: skip
+def test_what_has_the_shape_and_not_the_content_is_wrong_too(key: str, value: str) -> None:
+    """JSON, names, keys and DSNs are looked into, so that their faults are in the one message, which holds nothing of them."""
+    process = next(name for name, keys in PROCESSES.items() if key in keys)
+    with pytest.raises(SettingsError, match=f"{key} must") as refused:
+        Settings.from_env(process, {key: value, "ENVIRONMENT": "x"})
+    assert "ENVIRONMENT must be" in str(refused.value)
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("CLIENTS", "{}"), ("CLIENTS", ' {"id": "acme", "other": "a-1"}\n'), ("CLIENTS", "file:/etc/registry.json"),
+    ("PEOPLE_SIGNING_KEY", json.dumps(PRIVATE, indent=1)), ("PEOPLE_SIGNING_KEY", json.dumps({**PRIVATE, "d": PRIVATE["d"] + "="})),
+    ("PEOPLE_SIGNING_PUBLIC_KEYS", json.dumps({"keys": [PUBLIC, {"kty": "RSA"}, PRIVATE]})),
+    ("PEOPLE_SIGNING_PUBLIC_KEYS", "file:keys.json"),
+    *[("BASE_A_DSN", text) for text in (
+        "postgresql://worker:p%40ss@db.example:5432/base_a?sslmode=verify-full&sslrootcert=/etc/ca.pem", "postgres://db", "postgresql://",
+        "postgresql:///base_a?host=/var/run/postgresql", "postgresql://u@[::1]:5432/a", "postgresql://u:p?#@one:1,two:2/a",
+        "host=db dbname=base_a", " host = db\tpassword='it\\'s a \\\\ secret' user=a=b ", "password=")],
+])  # fmt: skip
+def test_whatever_the_readers_take_is_taken(key: str, value: str) -> None:
+    """Right values come out as they went in, and whoever reads them next takes them too."""
+    assert KEYS[key].parse(value) == value
+    if not value.startswith("file:"):
+        READERS[key](value)
 
 
 def test_settings_are_frozen_and_do_not_show_secrets() -> None:
