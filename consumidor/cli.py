@@ -313,16 +313,30 @@ def audit() -> None:
 
 
 @audit.command("verify")
+@click.option("--bucket", help="Where the checkpoints are, for a deployed task: the rest from the settings of `migrate`.")
 @home_option
 @json_option
-def audit_verify(home: Path, as_json: bool) -> None:
+def audit_verify(bucket: str | None, home: Path, as_json: bool) -> None:
     """Recompute the inquiry log's hash chains and hold them against the checkpoints; exit 1 on any difference."""
-    from consumidor.local import operations  # noqa: PLC0415
+    if bucket is None:
+        from consumidor.local import operations  # noqa: PLC0415
 
-    result = operations.verify_audit(home)
+        result = operations.verify_audit(home)
+    else:
+        result = _verify_deployed(bucket)
     show(result, as_json=as_json, title="Inquiry log")
     if result["differences"]:
         raise CommandError(f"the inquiry log has {len(result['differences'])} differences")
+
+
+def _verify_deployed(bucket: str) -> dict[str, Any]:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from consumidor import aws  # noqa: PLC0415
+    from consumidor.people.audit import read_checkpoints, verify  # noqa: PLC0415
+
+    settings = Settings.from_env("migrate")
+    return asdict(verify(settings.base_a_owner_dsn, read_checkpoints(aws.client(settings, "s3"), bucket)))
 
 
 @main.group()

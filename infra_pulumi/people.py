@@ -163,7 +163,10 @@ class People(pulumi.ComponentResource):
             "BASE_B_URI": args.base_b_uri,
             "BASE_C_URL": args.base_c_url,
         }
-        may = (Statement(("kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey"), (args.keys["vault"],)),)
+        may = (
+            Statement(("kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey"), (args.keys["vault"],)),
+            Statement(("s3:ListBucketVersions",), (args.checkpoints.arn,)),  # `consumidor audit verify`, run in its place (README, day two)
+        )
         main = Container(["consumidor", "migrate"], environment, secrets)
         task = TaskArgs(args.platform, main, args.platform.environment.worker, may, args.platform.image, first=self._preparation())
         return Task("migrate", task, self._child)

@@ -145,9 +145,14 @@ class Deployment:
         return [str(Path(sys.executable).with_name(name)), *rest]
 
     def _run_migration(self, owner_dsn: str) -> None:
-        environment = self.environment("migrate", owner_dsn) | {"BASE_A_OWNER_DSN": owner_dsn, "PATH": ""}
+        self.in_place_of_migration(owner_dsn, *self.graph.container("migrate")["command"])
+
+    def in_place_of_migration(self, owner_dsn: str, *command: str) -> str:
+        """What another command of ours prints in the migration's task, as `aws ecs run-task` with an override runs it."""
+        environment = self.environment("migrate", owner_dsn) | {"BASE_A_OWNER_DSN": owner_dsn}
         del environment["PGPASSWORD"]
-        _run(self._command("migrate"), environment)
+        name, *rest = command
+        return _run([str(Path(sys.executable).with_name(name)), *rest], environment)
 
     def extract(self, owner_dsn: str) -> str:
         """Run tonight's extraction as its schedule would; the folder that it was told of."""
@@ -169,8 +174,9 @@ class Deployment:
         seed_base_b(told["BASE_B_URI"], people, key, SEED, today)
 
     def stop_process(self, process: str) -> None:
-        """End one process as ECS does, by SIGTERM."""
-        self._supervisors.pop(process).stop()
+        """End one process as ECS does, by SIGTERM, if it runs."""
+        if supervisor := self._supervisors.pop(process, None):
+            supervisor.stop()
 
     def stop(self) -> None:
         """End everything."""
@@ -196,6 +202,7 @@ class Deployment:
         return answer.status, answer.json() if answer.data else None
 
 
-def _run(command: list[str], environment: Mapping[str, str] | None = None) -> None:
+def _run(command: list[str], environment: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+    return done.stdout

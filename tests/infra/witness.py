@@ -120,8 +120,9 @@ class Witness:
     def _on_bucket(self, method: str, path: str) -> Iterator[Right]:
         parts = urlsplit(path)
         name, _, key = parts.path.lstrip("/").partition("/")
-        if not key or "list-type" in parse_qs(parts.query):
-            yield Right("s3:ListBucket", f"arn:aws:s3:::{name}")
+        query = parse_qs(parts.query, keep_blank_values=True)
+        if not key or "list-type" in query:
+            yield Right("s3:ListBucketVersions" if "versions" in query else "s3:ListBucket", f"arn:aws:s3:::{name}")
             return
         yield Right(_S3[method], f"arn:aws:s3:::{name}/{key}")
         encryption = "s3:BucketServerSideEncryptionConfiguration"
