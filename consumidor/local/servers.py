@@ -36,6 +36,8 @@ def given_settings() -> dict[str, str]:
         SettingsError: lists every wrong one, and those that are missing beside others they belong to.
     """
     given = {name: os.environ[name] for name in KEYS if os.environ.get(name) and name not in _OF_THE_COMMAND}
+    if "AWS_ENDPOINT_URL" not in given:
+        given.pop("AWS_REGION", None)  # that of the shell's own AWS: our ministack has its own
     wrong = []
     for name, text in given.items():
         try:

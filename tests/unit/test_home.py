@@ -113,6 +113,15 @@ def test_wrong_settings_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("no_settings")
+def test_the_shells_own_region_is_not_our_ministacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_REGION, which many a shell has, counts only beside AWS_ENDPOINT_URL."""
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert given_settings() == {}
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://aws.test")
+    assert given_settings() == {"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "https://aws.test"}
+
+
+@pytest.mark.usefixtures("no_settings")
 def test_servers_that_are_named_are_not_started(tmp_path: Path) -> None:
     """Each setting that names a server leaves that server out, and goes to the processes as it is."""
     given = {"BASE_B_URI": "mongodb://db/base_b", "BASE_C_URL": "https://search:9200", "AWS_ENDPOINT_URL": "https://aws.test"}
