@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from consumidor.errors import SettingsError
 
@@ -122,6 +122,43 @@ def _document(check: Callable[[str], object], wanted: str) -> Callable[[str], st
     return parse
 
 
+def _nodes(text: str) -> str:
+    """One or more nodes' URLs, comma separated, each checked as far as it can be without asking the node."""
+    urls = [part.strip() for part in text.split(",")]
+    for number, url in enumerate(urls, 1):
+        if fault := _node_fault(url):
+            raise ValueError(f"must be URLs such as https://node:9200?ca_certs=/ca.pem, comma separated, and number {number} {fault}")
+    return ",".join(urls)
+
+
+def _node_fault(url: str) -> str | None:
+    """What is wrong with a node's URL, without its text: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as a look-up will
+    except ValueError:
+        return "has a host or port that is none"
+    if parts.scheme not in ("http", "https") or re.search(r"\s", url):
+        return "is no URL beginning with http:// or https://"
+    if not host or port == 0:
+        return "has no host" if not host else "has port 0"
+    name, _, ca_file = parts.query.partition("=")
+    if parts.fragment or (parts.query and name != "ca_certs"):
+        return "ends in something else than ?ca_certs= and a file"
+    return _ca_fault(unquote(ca_file)) if name else None
+
+
+def _ca_fault(file: str) -> str | None:
+    import ssl  # noqa: PLC0415 - only where a file is named; http.client has loaded it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except (OSError, ValueError):
+        return "names a CA file that cannot be read or holds no certificate"
+    return None
+
+
 _TEXT = _matching(r"\S(.*\S)?", "not empty")
 _URL = _matching(r"https?://[^\s]+", "a URL beginning with http:// or https://")
 _PORT = _between(0, 65535)
@@ -159,7 +196,7 @@ KEYS: dict[str, Key] = {
     "METRICS_PORT": Key(_PORT, 9100, "port of the worker's /metrics"),
     "WORKER_THREADS": Key(_between(1, 64), 4, "threads of one worker"),
     "BASE_B_URI": Key(_matching(r"mongodb(\+srv)?://\S+", "a mongodb:// URI"), ..., "Base B, with its database", True),
-    "BASE_C_URL": Key(_matching(r"https?://\S+", "one or more http(s) URLs, comma separated"), ..., "Base C, one or more nodes", True),
+    "BASE_C_URL": Key(_nodes, ..., "Base C, one or more nodes", True),
     "EVENTS_FEED_QUEUE_URL": Key(_URL, ..., "feed queue"),
     "EVENTS_FEED_DLQ_URL": Key(_URL, ..., "feed queue's dead letters"),
     "INQUIRY_SENDERS": Key(_senders, ..., "SQS sender ids whose bureau_inquiry events count, comma separated"),

@@ -4,6 +4,7 @@ A request goes once more to another node where the first does not answer, within
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,7 +16,6 @@ from consumidor.events.node import Node, NodeDown
 from consumidor.events.queries import Query
 
 HISTORY, LATEST = "events", "latest"  # aliases
-_ATTEMPTS = 2
 _TRY_ANOTHER = {429, 502, 503, 504}  # statuses of a node that may be alone in its trouble
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
@@ -64,6 +64,7 @@ class _MgetAnswer(msgspec.Struct):
 _search_answer = msgspec.json.Decoder(_SearchAnswer)
 _mget_answer = msgspec.json.Decoder(_MgetAnswer)
 _bulk_answer = msgspec.json.Decoder(_BulkAnswer)
+_text = msgspec.json.Encoder().encode
 
 
 class EventStore(Protocol):
@@ -88,7 +89,8 @@ class BaseC:
     """
 
     def __init__(self, urls: str, deadline: float) -> None:
-        self._nodes = [Node(url, deadline / _ATTEMPTS) for url in urls.split(",")]
+        self._nodes = [Node(url) for url in urls.split(",")]
+        self._deadline = deadline
         self._preferred = secrets.randbelow(len(self._nodes))  # each process stays with one node while that answers
 
     def close(self) -> None:
@@ -103,16 +105,25 @@ class BaseC:
             DependencyDown: no answer in time, or one that says so (429, 5xx, credentials refused).
         """
         failure: NodeDown | None = None
-        for place in range(self._preferred, self._preferred + _ATTEMPTS):
+        for place, ends in enumerate(self._attempts(), self._preferred):
             try:
-                status, answer = self._nodes[place % len(self._nodes)].request(method, target, body, headers)
+                status, answer = self._nodes[place % len(self._nodes)].request(method, target, body, headers, ends)
             except NodeDown as error:
                 failure = error
             else:
                 if status not in _TRY_ANOTHER:
                     return _judged(status, answer)
             self._preferred = (place + 1) % len(self._nodes)
-        raise DependencyDown("base_c") from failure
+        try:
+            raise DependencyDown("base_c") from failure
+        finally:
+            del failure  # else it and this frame would keep each other, and our connections with them
+
+    def _attempts(self) -> tuple[float, float]:
+        """When the first attempt must be done, and when the second: where there is another node, the first leaves it half of the time."""
+        now = time.monotonic()
+        ends = now + self._deadline
+        return (now + self._deadline / 2 if len(self._nodes) > 1 else ends), ends
 
     def history(self, query: Query, after: Sequence[Any] | None) -> list[FoundEvent]:
         """A person's events, newest first, after the sort values `after`; one more than `query.limit` if there are more.
@@ -159,17 +170,22 @@ class BaseC:
         return [_verdict(outcomes[place : place + 2]) for place in range(0, len(outcomes), 2)]
 
 
-def bulk_body(events: Sequence[Event]) -> bytes:
-    """The actions of each event: `create` in history, and in latest the later of what is there and this one.
+def written(base_c: EventStore, events: Sequence[Event]) -> list[ConsumidorError | None]:
+    """As its `write`; where the whole request failed, that is what became of each."""
+    try:
+        return base_c.write(events)
+    except DependencyDown as error:
+        return [error] * len(events)
 
-    Ids need no escaping: `read_event` admits only letters, digits and `._:~-`.
-    """
+
+def bulk_body(events: Sequence[Event]) -> bytes:
+    """The actions of each event: `create` in history, and in latest the later of what is there and this one."""
     lines: list[bytes] = []
     for event in events:
         person, source = event.person, msgspec.json.encode(event)
-        version = latest_version(event.event_id, event.occurred_at)
+        version, _id = latest_version(event.event_id, event.occurred_at), _text(history_id(person, event.event_id)).decode()
         lines += (
-            f'{{"create":{{"_index":"{HISTORY}","_id":"{history_id(person, event.event_id)}","routing":"{person}"}}}}'.encode(),
+            f'{{"create":{{"_index":"{HISTORY}","_id":{_id},"routing":"{person}"}}}}'.encode(),
             source,
             f'{{"index":{{"_index":"{LATEST}","_id":"{latest_id(person, event.kind)}","routing":"{person}",'
             f'"version":{version},"version_type":"external_gte"}}}}'.encode(),

@@ -1,9 +1,12 @@
 """The connection to Base C: which node is asked, with what credentials, whom it trusts, and what a refusal means."""
 
+import contextlib
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from consumidor.errors import DependencyDown
+from consumidor.errors import DependencyDown, SettingsError
 from consumidor.events.base_c import BaseC
+from consumidor.settings import Settings
 
 
 class Node:
@@ -24,6 +28,7 @@ class Node:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.status = 200
+        self.closes = False
         self.asked: list[tuple[str, str, str | None]] = []
         node = self
 
@@ -31,9 +36,11 @@ class Node:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if node.closes:
+                    self.close_connection = True
                 node.asked.append((self.command, self.path, self.headers["authorization"]))
                 self.send_response(node.status)
-                self.send_header("content-length", "2")
+                self.send_header("connection" if node.closes else "content-length", "close" if node.closes else "2")
                 self.end_headers()
                 self.wfile.write(b"{}")
 
@@ -121,6 +128,161 @@ def test_a_connection_that_was_closed_meanwhile(node: Callable[..., Node]) -> No
     finally:
         another.shutdown()
         another.server_close()
+
+
+def test_a_node_that_closes_each_connection(node: Callable[..., Node]) -> None:
+    """An answer that ends with its connection is read whole, and the next request has a new one."""
+    one = node()
+    one.closes = True
+    base_c = BaseC(f"http://{one.address}", deadline=5)
+    assert [base_c.request("GET", "/a") for _ in range(3)] == [(200, b"{}")] * 3
+    base_c.close()
+
+
+@contextlib.contextmanager
+def slow(pieces: Callable[[], Iterator[bytes]], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The address of a server that takes every connection and answers in these pieces, a tenth of a second apart, and reads nothing."""
+    stop, threads = threading.Event(), []
+
+    def answer(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection, tls.wrap_socket(connection, server_side=True) if tls else connection as given:
+            for piece in pieces():
+                if stop.wait(0.1):
+                    return
+                given.sendall(piece)
+            stop.wait()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threads.append(threading.Thread(target=answer, args=(listening.accept()[0],)))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            stop.set()
+            listening.shutdown(socket.SHUT_RDWR)
+            for thread in (accepting, *threads):
+                thread.join()
+
+
+def slow_head() -> Iterator[bytes]:
+    """A status line, then a header without end."""
+    yield b"HTTP/1.1 200 OK\r\nx: "
+    while True:
+        yield b"x"
+
+
+def slow_body() -> Iterator[bytes]:
+    """A whole head, then one byte of the body after the other."""
+    yield b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
+    while True:
+        yield b"x"
+
+
+def slow_chunks() -> Iterator[bytes]:
+    """A whole head, then a body in chunks without end."""
+    yield b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    while True:
+        yield b"1\r\nx\r\n"
+
+
+def silence() -> Iterator[bytes]:
+    """Nothing at all."""
+    yield from ()
+
+
+def seconds_of(base_c: BaseC, body: bytes | None = None) -> float:
+    """How long a request takes that finds Base C down."""
+    started = time.monotonic()
+    with pytest.raises(DependencyDown):
+        base_c.request("POST", "/latest", body)
+    base_c.close()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("pieces", [slow_head, slow_body, slow_chunks, silence])
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_deadline_is_of_all_that_a_request_takes(pieces: Callable[[], Iterator[bytes]], nodes: int) -> None:
+    """However slowly nodes answer, and though each byte comes in time, the request ends at its deadline, its second attempt included."""
+    with slow(pieces) as address:
+        assert 0.5 <= seconds_of(BaseC(",".join([f"http://{address}"] * nodes), deadline=0.6)) < 1.5
+
+
+def test_the_deadline_is_of_sending_too() -> None:
+    """A node that takes a request and reads none of it holds nobody longer than one that does not answer."""
+    with slow(silence) as address:
+        assert 0.5 <= seconds_of(BaseC(f"http://{address}", deadline=0.6), bytes(50_000_000)) < 1.5
+
+
+def test_the_deadline_over_tls(tmp_path: Path) -> None:
+    """The same over TLS: a slow answer, a body that is not read, a handshake that is not answered."""
+    tls, ca = self_signed(tmp_path / "ca.pem"), f"?ca_certs={tmp_path / 'ca.pem'}"
+    with slow(slow_body, tls) as address:
+        assert 0.5 <= seconds_of(BaseC(f"https://{address}{ca}", deadline=0.6)) < 1.5
+    with slow(silence, tls) as address:
+        assert 0.5 <= seconds_of(BaseC(f"https://{address}{ca}", deadline=0.6), bytes(50_000_000)) < 1.5
+    with slow(silence) as address:
+        assert 0.5 <= seconds_of(BaseC(f"https://{address}{ca}", deadline=0.6)) < 1.5
+
+
+def test_a_slow_node_leaves_time_for_another(node: Callable[..., Node]) -> None:
+    """Of two nodes one is slow: the other answers within the deadline, and is asked first from then on."""
+    well = node()
+    with slow(slow_body) as address:
+        base_c = BaseC(f"http://{address},http://{well.address}", deadline=2)
+        started = time.monotonic()
+        assert [base_c.request("GET", "/latest")[0] for _ in range(5)] == [200] * 5
+        assert time.monotonic() - started < 1.9
+        assert len(well.asked) == 5
+        base_c.close()
+
+
+CA = "a CA file that cannot be read or holds no certificate"
+
+
+@pytest.mark.parametrize(
+    ("urls", "fault"),
+    [
+        ("localhost:9200", "number 1 is no URL"),
+        ("http://a:9200,", "number 2 is no URL"),
+        ("http://a:9200, ftp://b", "number 2 is no URL"),
+        ("http://a b", "number 1 is no URL"),
+        ("https://", "number 1 has no host"),
+        ("http://u:hunter2@:9200", "number 1 has no host"),
+        ("http://a:hunter2", "number 1 has a host or port that is none"),
+        ("http://a:70000", "number 1 has a host or port that is none"),
+        ("http://a..b:9200", "number 1 has a host or port that is none"),
+        ("http://a:1,http://[::1", "number 2 has a host or port that is none"),
+        ("http://a:0", "number 1 has port 0"),
+        ("http://a:9200?ca=x", "number 1 ends in something else"),
+        ("http://a:9200#hunter2", "number 1 ends in something else"),
+        ("https://a:9200?ca_certs=", f"number 1 names {CA}"),
+        ("https://a:9200?ca_certs=/nonexistent/hunter2.pem", f"number 1 names {CA}"),
+        (f"https://a:9200,https://b:9200?ca_certs={__file__}", f"number 2 names {CA}"),
+    ],
+)
+def test_what_is_wrong_with_the_setting(urls: str, fault: str) -> None:
+    """Each node's URL is checked before anything starts, beside the other settings; which one is wrong is told, and not its text."""
+    given = {"ENVIRONMENT": "dev", "BASE_C_URL": urls, "CLIENTS": "{}", "PSEUDONYM_KEY": "short"}
+    with pytest.raises(SettingsError, match=rf"BASE_C_URL must be .*{fault}.*; PSEUDONYM_KEY must be") as refused:
+        Settings.from_env("search", given)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_what_the_setting_may_be(tmp_path: Path) -> None:
+    """One or more URLs, with user, password, path and CA file, and spaces after the commas."""
+    self_signed(tmp_path / "a ca.pem")
+    urls = ["http://127.0.0.1:9200", "http://[::1]:9200/es/", f"https://us%40er:p%2Css@node?ca_certs={tmp_path}/a%20ca.pem"]
+    given = {"ENVIRONMENT": "dev", "CLIENTS": "{}", "PSEUDONYM_KEY": "ab" * 32}
+    for separator in (",", " , "):
+        settings = Settings.from_env("search", given | {"BASE_C_URL": separator.join(urls)})
+        assert settings.base_c_url == ",".join(urls)
+    BaseC(settings.base_c_url, deadline=1).close()
 
 
 def test_whose_certificate_is_trusted(node: Callable[..., Node], tmp_path: Path) -> None:
