@@ -9,6 +9,7 @@ import msgspec
 
 from consumidor import cpf
 from consumidor.errors import ConsumidorError, DependencyDown, InvalidInput
+from consumidor.events.dead_letters import Letter
 from consumidor.events.model import KINDS, Event, FoundEvent, history_id, latest_id, latest_version, parse_time
 from consumidor.events.queries import Query
 from consumidor.settings import Settings
@@ -85,6 +86,18 @@ class MemoryBaseC:
 
 def _found(event: Event) -> FoundEvent:
     return msgspec.json.decode(msgspec.json.encode(event), type=FoundEvent)
+
+
+class Buried:
+    """Takes every dead letter."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def __call__(self, letters: Sequence[Letter]) -> list[bool]:
+        """As DeadLetters."""
+        self.reasons += [letter.reason for letter in letters]
+        return [True] * len(letters)
 
 
 def wire(event_id: str = "e1", **changes: Any) -> dict[str, Any]:

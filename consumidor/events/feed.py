@@ -1,29 +1,30 @@
 """The feed Lambda: a batch of the feed queue's messages into Base C by one bulk request, each event with a fate of its own.
 
 An event is done, retried or dead. A message is retried while any of its events is retryable; once none is, its dead ones go singly to
-the dead letters, so that a retry leaves no second dead letter behind. Sending a batch twice, or in another order, changes nothing.
+the dead letters, so that no retry but that of a failed dead letter leaves a second one behind. Sending a batch twice, or in another
+order, changes nothing.
 """
 
 import contextlib
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from consumidor import cpf
-from consumidor.errors import ConsumidorError, DependencyDown, InvalidInput, MalformedMessage, UnknownVersion, UntrustedSender
-from consumidor.events.base_c import BaseC, EventStore
-from consumidor.events.model import MESSAGE_EVENTS, MESSAGE_VERSION, PERSON, Event, read_event, read_message
+from consumidor.errors import ConsumidorError, DependencyDown, MalformedMessage, UnknownVersion
+from consumidor.events.base_c import BaseC, EventStore, written
+from consumidor.events.dead_letters import LETTER_BYTES, DeadLetters, Letter, fingerprint
+from consumidor.events.model import MESSAGE_VERSION, PERSON, Event, read_event, read_message
 from consumidor.settings import Settings
 
 DEADLINE = 20.0  # seconds for the bulk request: under the queue's visibility timeout of 30 s
 log = logging.getLogger(__name__)
 Lambda = Callable[[Mapping[str, Any], object], dict[str, Any]]
-SendDead = Callable[[str, str], None]  # body, reason
+SendDead = Callable[[Sequence[Letter]], Sequence[bool]]  # per letter, whether it is safe there
 
 
 class Item(msgspec.Struct):
@@ -56,7 +57,11 @@ def build_feed(settings: Settings, base_c: EventStore | None = None, send_dead: 
         records = batch["Records"]
         messages = [_read_record(record, doors) for record in records]
         _write(base_c, [item for items in messages for item in items if item.event])
-        causes = [_settle(items, doors, send_dead) for items in messages]
+        causes = [_cause(items) for items in messages]
+        finished = [place for place, cause in enumerate(causes) if cause is None]
+        dead = [(place, letter) for place in finished for letter in _letters(records[place], messages[place], doors)]
+        for place in _unsent(dead, send_dead):
+            causes[place] = DependencyDown("sqs")
         if all(causes) and causes[0]:
             raise causes[0]  # an error makes the poller itself slow down; a full list of failures does not
         failed = [record["messageId"] for record, cause in zip(records, causes, strict=True) if cause]
@@ -89,64 +94,66 @@ def _read_record(record: Mapping[str, Any], doors: Doors) -> list[Item]:
         raws = read_message(body)
     except (MalformedMessage, UnknownVersion) as error:
         return [Item(body.encode(errors="surrogatepass"), error=error)]
-    if len(raws) > MESSAGE_EVENTS:
-        too_many = InvalidInput([{"field": "events", "detail": f"a message holds at most {MESSAGE_EVENTS}"}])
-        return [Item(raw, error=too_many) for raw in raws]
-    trusted = record.get("attributes", {}).get("SenderId", "").partition(":")[0] in doors.inquiry_senders
+    trusted = _sender(record) in doors.inquiry_senders
     return [_read_item(raw, doors, trusted=trusted) for raw in raws]
+
+
+def _sender(record: Mapping[str, Any]) -> str:
+    """Who sent a message, in SQS's word: an access key's or role's id, without the name of its session."""
+    return str(record.get("attributes", {}).get("SenderId", "")).partition(":")[0]
 
 
 def _read_item(raw: msgspec.Raw, doors: Doors, *, trusted: bool) -> Item:
     try:
-        event = read_event(raw, doors.now_ms(), doors.person)
-        if event.kind == "bureau_inquiry" and not trusted:
-            raise UntrustedSender("only the bureau's own services report inquiries")
+        return Item(raw, read_event(raw, doors.now_ms(), doors.person, trusted=trusted))
     except ConsumidorError as error:
         return Item(raw, error=error)
-    return Item(raw, event)
 
 
 def _write(base_c: EventStore, items: list[Item]) -> None:
-    try:
-        verdicts = base_c.write([item.event for item in items if item.event])
-    except DependencyDown as error:
-        verdicts = [error] * len(items)
+    verdicts = written(base_c, [item.event for item in items if item.event])
     for item, verdict in zip(items, verdicts, strict=True):
         item.error = verdict
 
 
-def _settle(items: list[Item], doors: Doors, send_dead: SendDead) -> ConsumidorError | None:
-    """Finish with a message, its dead events safe among the dead letters; else why it must come again."""
-    failed = [(item, item.error) for item in items if item.error]
-    for _, error in failed:
-        if error.retryable:
-            return error
-    try:
-        for item, error in failed:
-            reason = type(error).__name__
-            log.warning("dead letter: %s", reason)
-            send_dead(dead_letter(item, reason, doors), reason)
-    except Exception as error:  # noqa: BLE001 - whatever kept a dead letter from being sent, the message stays in the queue
-        log.error("dead letter not sent: %s", type(error).__name__)  # no trace: it could show the message
-        return DependencyDown("sqs")
-    return None
+def _cause(items: list[Item]) -> ConsumidorError | None:
+    """Why a message must come again, if it must."""
+    return next((item.error for item in items if item.error and item.error.retryable), None)
+
+
+def _letters(record: Mapping[str, Any], items: list[Item], doors: Doors) -> list[Letter]:
+    """The dead letters of a message that need not come again."""
+    sender = _sender(record) or "unknown"  # SQS takes no empty attribute
+    reasons = [(item, type(item.error).__name__) for item in items if item.error]
+    for _, reason in reasons:
+        log.warning("dead letter: %s", reason)
+    return [Letter(dead_letter(item, reason, doors), reason, sender) for item, reason in reasons]
+
+
+def _unsent(dead: Sequence[tuple[int, Letter]], send_dead: SendDead) -> set[int]:
+    """The places of the messages whose dead letters did not all get through."""
+    sent = send_dead([letter for _, letter in dead])
+    return {place for (place, _), safe in zip(dead, sent, strict=True) if not safe}
 
 
 def dead_letter(item: Item, reason: str, doors: Doors) -> str:
     """What is kept of a dead event: a feed message of it alone, fit to be sent again, with `cpf` replaced by `person`.
 
-    Of what cannot be parsed only reason, sha256 and length are kept: nobody knows what it holds.
+    Of what cannot be read, and of what is over the queue's limit with pseudonyms in the place of CPFs, only reason, sha256 and length
+    are kept.
     """
     try:
-        return msgspec.json.encode(_resendable(item, doors)).decode()
-    except (MalformedMessage, msgspec.DecodeError, UnicodeError, RecursionError):
-        kept = {"reason": reason, "sha256": hashlib.sha256(item.raw).hexdigest(), "length": len(bytes(item.raw))}
-        return msgspec.json.encode(kept).decode()
+        kept = msgspec.json.encode(_resendable(item, doors))
+    except Exception:  # noqa: BLE001 - whatever it holds that cannot be read or written, nobody knows what else it holds
+        return fingerprint(item.raw, reason)
+    return kept.decode() if len(kept) <= LETTER_BYTES else fingerprint(item.raw, reason)
 
 
 def _resendable(item: Item, doors: Doors) -> dict[str, Any]:
+    if isinstance(item.error, MalformedMessage):
+        raise item.error
     content = msgspec.json.decode(item.raw)
-    if not isinstance(content, dict) or isinstance(item.error, MalformedMessage):
+    if not isinstance(content, dict):
         raise MalformedMessage
     kept = _without_cpf(content, doors)
     return kept if isinstance(item.error, UnknownVersion) else {"version": MESSAGE_VERSION, "events": [kept]}
@@ -164,23 +171,3 @@ def _without_cpf(content: Any, doors: Doors) -> Any:
     with contextlib.suppress(KeyError, cpf.InvalidCpf):
         kept.setdefault("person", doors.person(content["cpf"]))
     return kept
-
-
-class DeadLetters:
-    """Sends to the feed's dead-letter queue. boto3 is loaded with the first dead letter: a batch without one never pays for it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._sqs: Any = None
-
-    def __call__(self, body: str, reason: str) -> None:
-        """Send one, with the message attribute `reason`; raises what boto3 raises."""
-        if self._sqs is None:
-            from consumidor import aws  # noqa: PLC0415 - see the class
-
-            self._sqs = aws.client(self._settings, "sqs")
-        self._sqs.send_message(
-            QueueUrl=self._settings.events_feed_dlq_url,
-            MessageBody=body,
-            MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
-        )

@@ -71,7 +71,10 @@ def publish_file(path: Path, sqs: "SQSClient", queue_url: str) -> int:
 
 def _fault(line: bytes, now_ms: int) -> str | None:
     try:
+        line.decode()  # a reader skips over what it ignores
         read_event(line, now_ms, cpf.parse)
+    except UnicodeDecodeError:
+        return "event: is not UTF-8"
     except InvalidInput as error:
         return error.detail
     return None

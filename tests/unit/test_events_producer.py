@@ -75,6 +75,25 @@ def test_a_wrong_line_stops_the_file(tmp_path: Path) -> None:
     assert queue.bodies == []
 
 
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (json.dumps(wire(colour="x")).encode().replace(b'"x"', b'"\xff"'), "event: is not UTF-8"),
+        (json.dumps(wire("x")).encode().replace(b'"x"', b'"\xff"'), "event: is not UTF-8"),
+        (b"\xff\xfe{\x00}\x00", "event: is not UTF-8"),
+        (json.dumps(wire(details=0)).replace(" 0", '{"a":' * 150 + "1" + "}" * 150).encode(), "details: must be an object"),
+        (json.dumps(wire(details=0)).replace(" 0", "[" * 9000 + "]" * 9000).encode(), "(details|event): "),
+    ],
+)
+def test_a_line_that_could_not_be_sent_or_read_again(tmp_path: Path, line: bytes, fault: str) -> None:
+    """Bytes that are no text, in whatever member, and details without end are one line that says so."""
+    file, queue = tmp_path / "events.jsonl", Queue()
+    file.write_bytes(json.dumps(wire("a")).encode() + b"\n" + line + b"\n")
+    with pytest.raises(CommandError, match=rf"^{file}: nothing was sent. line 2: {fault}[^\n]*$"):
+        publish_file(file, queue, "url")  # type: ignore[arg-type]  # as above
+    assert queue.bodies == []
+
+
 def test_only_the_first_wrong_lines_are_named(tmp_path: Path) -> None:
     """A file that is wrong throughout gives one readable line."""
     file = tmp_path / "events.jsonl"
