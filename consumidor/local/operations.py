@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from consumidor import cpf, queues
-from consumidor.errors import DependencyDown
 from consumidor.local import credentials
-from consumidor.local.aws import Aws
+from consumidor.local.aws import ACCOUNT, FEED_ACCOUNT, Aws
+from consumidor.local.redrive import Senders, send_back
 from consumidor.local.running import read_environment, read_stack
 
 PEEK_SECONDS = 5  # a dead letter that was looked at is back after this at the latest
@@ -41,30 +42,37 @@ def list_dead_letters(home: Path, queue: str) -> list[dict[str, Any]]:
 
 
 def redrive(home: Path, queue: str) -> dict[str, int]:
-    """Send every dead letter back to its queue, then delete it; a stop in between repeats a message and loses none.
+    """Send dead letters back to their queue; how many were redriven, and how many are left.
 
-    Receive, send and delete, since the local AWS has no StartMessageMoveTask.
+    What stays has no content to be sent (a fingerprint), or an inquiry that nobody here may send in its sender's place.
     """
     stack, sqs = read_stack(home), _aws(home).sqs
     source, target = stack[f"{_QUEUES[queue]}_dlq"], stack[f"{_QUEUES[queue]}_queue"]
-    total = queues.backlog(sqs, source) or 0
-    moved = 0
+    choose = feed_senders(home).choose if queue == "events-feed" else lambda _: sqs
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task(f"Redriving {queue}", total=total)
-        while moved < total and (received := queues.receive(sqs, source)):
-            letters = [queues.Outgoing(message.body, _without_reason(message.attributes)) for message in received]
-            failures = queues.send(sqs, target, letters)
-            sent = [message.receipt for message, failed in zip(received, failures, strict=True) if failed is None]
-            queues.delete(sqs, source, sent)
-            moved += len(sent)
-            progress.advance(bar, len(sent))
-            if len(sent) < len(received):
-                raise DependencyDown("sqs")
-    return {"redriven": moved}
+        bar = progress.add_task(f"Redriving {queue}", total=queues.backlog(sqs, source))
+        return send_back(sqs, source, target, choose, lambda count: progress.advance(bar, count))
 
 
-def _without_reason(attributes: Any) -> dict[str, str]:
-    return {name: value for name, value in attributes.items() if name != "reason"}
+def feed_senders(home: Path) -> Senders:
+    """Who may send a dead letter of the feed again.
+
+    Locally a sender that counts is one of our accounts, whose key anyone on this machine has; with the user's own credentials, all are
+    sent by these.
+    """
+    environment, client = read_environment(home), cache(lambda account: _sqs(home, account))
+    trusted = frozenset(part.strip() for part in environment.settings["INQUIRY_SENDERS"].split(","))
+    if environment.own_credentials:
+        me = _aws(home).inquiry_senders()
+        return Senders(trusted, me, lambda _: (me, client("")))
+    return Senders(trusted, FEED_ACCOUNT, lambda sender: (sender, client(sender)) if sender in trusted else (ACCOUNT, client("test")))
+
+
+def _sqs(home: Path, account: str) -> Any:
+    """SQS as one of the accounts of the local AWS; or as whoever the user is, where the AWS is theirs."""
+    stack, own = read_stack(home), read_environment(home).own_credentials
+    session: Any = boto3.Session() if own else boto3.Session(aws_access_key_id=account, aws_secret_access_key="test")  # noqa: S106
+    return session.client("sqs", region_name=stack["aws_region"], endpoint_url=stack["aws_endpoint_url"])
 
 
 def verify_audit(home: Path) -> dict[str, Any]:
@@ -113,8 +121,4 @@ def publish_events(home: Path, file: Path) -> dict[str, int]:
     """
     from consumidor.events import producer  # noqa: PLC0415 - only here
 
-    stack = read_stack(home)
-    own = read_environment(home).own_credentials
-    session: Any = boto3.Session() if own else boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")  # noqa: S106
-    sqs = session.client("sqs", region_name=stack["aws_region"], endpoint_url=stack["aws_endpoint_url"])
-    return {"events": producer.publish_file(file, sqs, stack["events_feed_queue"])}
+    return {"events": producer.publish_file(file, _sqs(home, "test"), read_stack(home)["events_feed_queue"])}

@@ -13,10 +13,12 @@ import pytest
 from consumidor.events.feed import build_feed
 from consumidor.events.index import migrate_base_c
 from consumidor.events.model import format_ms, inquiry_event, parse_time
-from consumidor.events.producer import publish, publish_file
+from consumidor.events.producer import pack, publish, publish_file
 from consumidor.events.search import build_search
-from consumidor.local.aws import WORKER_ACCOUNT
+from consumidor.local import aws
+from consumidor.local.aws import ACCOUNT, FEED_ACCOUNT, WORKER_ACCOUNT
 from consumidor.local.events_feed import SourceMapping
+from consumidor.local.redrive import Senders, send_back
 from tests import events_doubles as doubles
 from tests.events_doubles import message, person_of, somebody, wire
 from tests.servers.aws import AwsServer
@@ -69,8 +71,8 @@ class EventsPath:
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the feed process has in its environment, for its dead letters."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
+    for name, value in aws.credentials("feed").items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -121,6 +123,45 @@ def test_one_poison_message_in_ten(path: EventsPath) -> None:
 
     eventually(stored)
     assert path.reasons(0) == []
+
+
+def test_redriven_inquiries(ministack: AwsServer, base_c: Node) -> None:
+    """Our true inquiry, dead for a while, counts once it is sent again, also where SQS moved it; what an outsider made dead never does."""
+    sqs, ours = ministack.client("sqs"), ministack.client("sqs", WORKER_ACCOUNT)
+    queue, dead, cpfs = ministack.queue("feed-redriven"), ministack.queue("feed-redriven-dlq"), [somebody() for _ in range(4)]
+
+    def feed(trusted: str) -> SourceMapping:
+        given = {"AWS_ENDPOINT_URL": ministack.endpoint, "EVENTS_FEED_DLQ_URL": dead, "INQUIRY_SENDERS": trusted}
+        return SourceMapping(sqs, queue, build_feed(doubles.settings("feed", base_c.url, **given)))
+
+    def stand_in(sender: str) -> Any:
+        account = sender if sender == WORKER_ACCOUNT else ACCOUNT
+        return account, ministack.client("sqs", account)
+
+    events = [inquiry_event(f"redriven-{cpf}", person_of(cpf), "acme", datetime(2026, 3, 1, tzinfo=UTC), {}) for cpf in cpfs]
+    publish(ours, queue, [events[0]])
+    move_by_sqs(sqs, queue, dead)
+    publish(ours, queue, [events[1]])
+    publish(sqs, queue, [events[2]])
+    sqs.send_message(QueueUrl=queue, MessageBody="junk")
+    assert feed("999999999999").poll() == 3  # all of them dead
+    forged = {name: {"DataType": "String", "StringValue": text} for name, text in (("reason", "x"), ("sender", WORKER_ACCOUNT))}
+    sqs.send_message(QueueUrl=dead, MessageBody=next(pack([events[3]])), MessageAttributes=forged)
+    senders = Senders(frozenset({WORKER_ACCOUNT}), FEED_ACCOUNT, stand_in)
+    assert send_back(sqs, dead, queue, senders.choose, lambda _: None) == {"redriven": 4, "left": 1}
+    assert feed(WORKER_ACCOUNT).poll() == 4
+    search = build_search(doubles.settings("search", base_c.url))
+    found = [json.loads(search(doubles.request("/v1/events/latest", f"cpf={cpf}"), None)["body"])["bureau_inquiry"] for cpf in cpfs]
+    assert [one and one["event_id"] for one in found] == [events[0].event_id, events[1].event_id, None, None]
+
+
+def move_by_sqs(sqs: Any, queue: str, dead: str) -> None:
+    """Have SQS take what is in a queue for dead, because it was received once too often."""
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    for most, received in ((1, 1), (1, 0), (1000, 0)):
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": most})
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+        assert len(sqs.receive_message(QueueUrl=queue, VisibilityTimeout=0).get("Messages", [])) == received
 
 
 def test_base_c_is_away_for_a_while(ministack: AwsServer, tmp_path: Path) -> None:
