@@ -23,7 +23,6 @@ def migrate_all(settings: Settings) -> list[str]:
     if settings.base_c_url:
         from consumidor.events.index import migrate_base_c  # noqa: PLC0415 - as above
 
-        several_nodes = "," in settings.base_c_url  # then one may be lost: a copy of each shard lies on another
-        migrate_base_c(settings.base_c_url, replicas=int(several_nodes))
+        migrate_base_c(settings.base_c_url)
         done.append("base_c")
     return done

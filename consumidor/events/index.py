@@ -9,6 +9,7 @@ from consumidor.events.base_c import HISTORY, LATEST, BaseC
 
 VERSION = 1  # of the mappings; a change that needs a rebuild makes it 2
 REFRESH_INTERVAL = "1s"  # said explicitly, or an index left idle for 30 s makes its next search wait for a refresh
+COPIES = "0-1"  # one where there is a second node for it; a single node is green without
 _DEADLINE = 60.0
 _UNREAD: dict[str, Any] = {"index": False, "doc_values": False}  # kept in the document, checked for its type, and no more
 
@@ -45,12 +46,14 @@ INDICES = (
         "amount": {"index": False},
         "currency": {"index": False},
     })),
-    Index(LATEST, _mapping({})),
+    Index(LATEST, _mapping({"person": {"doc_values": False}, "kind": {}})),
 )  # fmt: skip
 
 
-def migrate_base_c(url: str, shards: int = 2, replicas: int = 0) -> list[str]:
+def migrate_base_c(url: str, shards: int = 2) -> list[str]:
     """Create or upgrade templates, indices and aliases; returns what was done, in words. Changes nothing where all is as it should be.
+
+    Copies of shards are as many as `COPIES` says, unless an operator has set them otherwise on the index.
 
     Raises:
         CommandError: what is there cannot be upgraded in place, and what to do.
@@ -58,13 +61,13 @@ def migrate_base_c(url: str, shards: int = 2, replicas: int = 0) -> list[str]:
     """
     base_c = BaseC(url, _DEADLINE)
     try:
-        return [_migrate(base_c, index, shards, replicas) for index in INDICES]
+        return [_migrate(base_c, index, shards) for index in INDICES]
     finally:
         base_c.close()
 
 
-def _migrate(base_c: BaseC, index: Index, shards: int, replicas: int) -> str:
-    changing = {"number_of_replicas": replicas, "refresh_interval": REFRESH_INTERVAL}
+def _migrate(base_c: BaseC, index: Index, shards: int) -> str:
+    changing = {"refresh_interval": REFRESH_INTERVAL, "auto_expand_replicas": COPIES}
     template = {"settings": {"number_of_shards": shards, **changing}, "mappings": index.mapping}
     _put(base_c, f"/_index_template/{index.alias}", {"index_patterns": [f"{index.alias}-v*"], "template": template}, index)
     status, answer = base_c.request("GET", f"/{index.name}?flat_settings=true")
@@ -75,8 +78,15 @@ def _migrate(base_c: BaseC, index: Index, shards: int, replicas: int) -> str:
     if settings["index.number_of_shards"] != str(shards):
         raise _rebuild(index, f"it has {settings['index.number_of_shards']} shards and not {shards}")
     _put(base_c, f"/{index.name}/_mapping", index.mapping, index)
+    if _copies_are_set(settings):
+        del changing["auto_expand_replicas"]
     _put(base_c, f"/{index.name}/_settings", {"index": changing}, index)
     return f"{index.name}: up to date, {_claim_alias(base_c, index)}"
+
+
+def _copies_are_set(settings: dict[str, str]) -> bool:
+    """Whether somebody has said how many copies an index has; no copies and no word of them is how it was made before `COPIES`."""
+    return "index.auto_expand_replicas" in settings or settings["index.number_of_replicas"] != "0"
 
 
 def _claim_alias(base_c: BaseC, index: Index) -> str:

@@ -29,20 +29,47 @@ def test_created_then_left_alone(base_c: Node, alias: str) -> None:
     assert migrate_base_c(base_c.url, shards=3) == [f"{alias}-v1: up to date, in use as {alias}"]
     again = base_c.ask("GET", f"/{alias}?flat_settings=true")
     settings = made[f"{alias}-v1"]["settings"]
-    chosen = [settings[f"index.{name}"] for name in ("number_of_shards", "number_of_replicas", "refresh_interval")]
-    assert chosen == ["3", "0", "1s"]
+    chosen = [settings[f"index.{name}"] for name in ("number_of_shards", "auto_expand_replicas", "refresh_interval")]
+    assert chosen == ["3", "0-1", "1s"]
+    assert settings == again[f"{alias}-v1"]["settings"]
     assert made[f"{alias}-v1"]["mappings"] == again[f"{alias}-v1"]["mappings"]
 
 
+def test_one_node_is_green(base_c: Node, alias: str) -> None:
+    """Copies are made where there are nodes for them: one node has none, and lacks none."""
+    migrate_base_c(base_c.url)
+    health = base_c.ask("GET", f"/_cluster/health/{alias},events,latest?wait_for_status=green&timeout=20s")
+    assert (health["status"], health["unassigned_shards"]) == ("green", 0)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"auto_expand_replicas": "0-all"},
+        {"auto_expand_replicas": "false", "number_of_replicas": "2"},
+        {"auto_expand_replicas": "false", "number_of_replicas": "0"},
+        {"auto_expand_replicas": None, "number_of_replicas": "1"},
+    ],
+)
+def test_an_operators_copies_are_left_alone(base_c: Node, alias: str, chosen: dict[str, str | None]) -> None:
+    """What an operator has said of an index's copies outlives every migration."""
+    migrate_base_c(base_c.url)
+    base_c.ask("PUT", f"/{alias}/_settings", {"index": chosen})
+    migrate_base_c(base_c.url)
+    held = base_c.ask("GET", f"/{alias}?flat_settings=true")[f"{alias}-v1"]["settings"]
+    assert {name: held.get(f"index.{name}") for name in chosen} == chosen
+
+
 def test_upgraded_in_place(base_c: Node, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More replicas and one field more need no rebuild."""
+    """Copies, where nobody has said how many, and one field more need no rebuild."""
     migrate_base_c(base_c.url)
     mapping = INDICES[0].mapping
     more = mapping | {"properties": mapping["properties"] | {"channel": {"type": "keyword"}}}
     monkeypatch.setattr(index, "INDICES", (Index(alias, more),))
-    migrate_base_c(base_c.url, replicas=1)
+    base_c.ask("PUT", f"/{alias}/_settings", {"index": {"auto_expand_replicas": None, "number_of_replicas": 0}})  # as it once was made
+    migrate_base_c(base_c.url)
     held = base_c.ask("GET", f"/{alias}?flat_settings=true")[f"{alias}-v1"]
-    assert (held["settings"]["index.number_of_replicas"], held["mappings"]["properties"]["channel"]) == ("1", {"type": "keyword"})
+    assert (held["settings"]["index.auto_expand_replicas"], held["mappings"]["properties"]["channel"]) == ("0-1", {"type": "keyword"})
 
 
 @pytest.mark.parametrize("change", [{"amount": {"type": "double"}}, {"person": {"type": "text"}}])
@@ -80,6 +107,19 @@ def test_the_mapping_is_strict(base_c: Node) -> None:
     strict = base_c.ask("PUT", "/events/_doc/strict?routing=x", document | {"colour": "blue"})
     assert strict["error"]["type"] == "strict_dynamic_mapping_exception"
     assert base_c.ask("PUT", "/events/_doc/unrouted", document)["error"]["type"] == "routing_missing_exception"
+
+
+def test_latest_can_be_searched_by_person_and_kind(base_c: Node) -> None:
+    """Both are keywords in both indices: an operator may ask for all of a person's, or count by kind."""
+    person = secrets.token_hex(16)
+    document = {"event_id": "x", "person": person, "kind": "card_purchase", "occurred_at": "2026-01-01T00:00:00.000Z", "institution": "b"}
+    for alias in ("events", "latest"):
+        base_c.ask("PUT", f"/{alias}/_doc/{person}?routing={person}&refresh=true", document)
+        term = {"bool": {"filter": [{"term": {"person": person}}, {"term": {"kind": "card_purchase"}}]}}
+        kinds = {"kinds": {"terms": {"field": "kind"}}}
+        found = base_c.ask("POST", f"/{alias}/_search", {"query": term, "aggs": kinds})
+        assert [hit["_id"] for hit in found["hits"]["hits"]] == [person]
+        assert found["aggregations"]["kinds"]["buckets"] == [{"key": "card_purchase", "doc_count": 1}]
 
 
 def test_nobody_answers() -> None:
