@@ -36,10 +36,10 @@ def elasticsearch_server(home: Path, port: int) -> Server:
     """Elasticsearch on 127.0.0.1:`port`, its data in `home`/elasticsearch.
 
     Raises:
-        CommandError: its jars are neither in the cache nor to be had from Maven Central.
+        CommandError: its jars are neither in a cache nor to be had from Maven Central, or cannot be kept.
     """
-    folder, distribution = home / "elasticsearch", cached_distribution()
-    if not distribution.exists():
+    folder, distribution = home / "elasticsearch", cached_distribution(home)
+    if not _is_there(distribution):
         download(distribution)
     return Server(
         name="elasticsearch",
@@ -50,10 +50,36 @@ def elasticsearch_server(home: Path, port: int) -> Server:
     )
 
 
-def cached_distribution() -> Path:
-    """Where the jars lie: the user's cache, shared by every home."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "consumidor" / f"elasticsearch-{VERSION}"
+def cached_distribution(home: Path) -> Path:
+    """Where the jars lie, or would: the user's cache, shared by every home; where nothing can be kept in that, `home`/cache."""
+    name = f"elasticsearch-{VERSION}"
+    own = home / "cache" / name
+    shared = _user_cache()
+    if shared is None or _is_there(own):
+        return own
+    place = shared / "consumidor" / name
+    return place if _is_there(place) or _can_keep(place.parent) else own
+
+
+def _user_cache() -> Path | None:
+    """None for a user who has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+
+
+def _is_there(distribution: Path) -> bool:
+    return os.access(distribution / "lib", os.R_OK | os.X_OK)  # of a foreign folder `exists` raises
+
+
+def _can_keep(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _prepare(folder: Path) -> None:
@@ -67,19 +93,32 @@ def download(distribution: Path) -> None:
     """Lay out `distribution`/{lib,modules}: 41 MB, the first time only, and whole or not at all.
 
     Raises:
-        CommandError: no jars to be had.
+        CommandError: no jars to be had, or nowhere to keep them.
     """
-    distribution.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=distribution.parent) as scratch:
-        try:
-            _lay_out(Path(scratch))
-        except Exception as error:  # jgo raises what its HTTP client does
-            raise CommandError(f"Elasticsearch's jars could not be fetched from Maven Central: {type(error).__name__}: {error}") from error
-        try:
-            (Path(scratch) / "dist").rename(distribution)
-        except OSError:
-            if not distribution.exists():  # else another process was first, with the same files
-                raise
+    folder = distribution.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _fetch(Path(scratch), folder)
+            _put(Path(scratch) / "dist", distribution)
+    except OSError as error:
+        raise CommandError(f"Elasticsearch's jars cannot be kept in {folder}: {error.strerror or error}") from error
+
+
+def _fetch(scratch: Path, folder: Path) -> None:
+    try:
+        _lay_out(scratch)
+    except Exception as error:  # jgo raises what its HTTP client does
+        what = f"could not be fetched from Maven Central into {folder}"
+        raise CommandError(f"Elasticsearch's jars {what}: {type(error).__name__}: {error}") from error
+
+
+def _put(made: Path, distribution: Path) -> None:
+    try:
+        made.rename(distribution)
+    except OSError:
+        if not _is_there(distribution):  # else another process was first, with the same files
+            raise
 
 
 def _lay_out(scratch: Path) -> None:

@@ -14,14 +14,16 @@ from consumidor.events.search import DEADLINES, SCOPE, build_search
 from consumidor.settings import Settings
 from consumidor.web import Operation, Part
 
+THREADS = 40  # of their own: searches that wait for a slow Base C take no thread from anyone else's work, nor from /health
+
 
 def build_part(settings: Settings) -> Part:
     """The events paths, from the settings of the process `search`."""
     base_c = BaseC(settings.base_c_url, DEADLINES[settings.environment])
-    handler = build_search(settings, base_c)
+    handler, searching = build_search(settings, base_c), anyio.CapacityLimiter(THREADS)
 
     async def search(request: Request) -> Response:
-        answer = await anyio.to_thread.run_sync(handler, payload(request), None)
+        answer = await anyio.to_thread.run_sync(handler, payload(request), None, limiter=searching)
         return Response(answer["body"], answer["statusCode"], answer["headers"])
 
     @asynccontextmanager

@@ -15,7 +15,7 @@ from random import Random
 import msgspec
 
 from consumidor.errors import CommandError, DependencyDown
-from consumidor.events.base_c import BaseC
+from consumidor.events.base_c import BaseC, EventStore, written
 from consumidor.events.model import Event, format_ms, to_ms
 from consumidor.local.synthetic import FIXED_PEOPLE
 
@@ -29,6 +29,7 @@ _FIXED_COUNT = 60
 _YEARS = 3
 _BATCH = 1_000  # events in one bulk request: about half a megabyte
 _TRIES = 6
+_DEADLINE = 60.0  # seconds of one bulk request
 _INSTITUTIONS: list[str] = json.loads(Path(__file__).with_name("brazil.json").read_text("utf-8"))["creditors"]
 _PURCHASES = [f'{{"merchant_category":"{code}"}}' for code in ("5411", "5541", "5812", "5912", "4121", "5732", "5651", "7832")]  # ISO 18245
 _MOVEMENTS = [f'{{"type":"{name}"}}' for name in ("pix", "ted", "boleto", "salary", "withdrawal", "deposit")]
@@ -73,7 +74,7 @@ def load_events(url: str, given: Iterable[Event], progress: Callable[[int], None
         DependencyDown: Base C does not answer, after several tries.
         CommandError: it refuses an event.
     """
-    base_c = BaseC(url, deadline=120)
+    base_c = BaseC(url, _DEADLINE)
     total, source = 0, iter(given)
     try:
         with ThreadPoolExecutor(2) as pool:
@@ -86,15 +87,15 @@ def load_events(url: str, given: Iterable[Event], progress: Callable[[int], None
     return total
 
 
-def _load(base_c: BaseC, batch: list[Event]) -> int:
+def _load(base_c: EventStore, batch: list[Event]) -> int:
     left = batch
     for attempt in range(_TRIES):
-        verdicts = base_c.write(left)
+        verdicts = written(base_c, left)
         for error in verdicts:
             if error is not None and not error.retryable:
                 raise CommandError(f"Base C refuses an event: {error.detail}")
         left = [event for event, error in zip(left, verdicts, strict=True) if error]
         if not left:
             return len(batch)
-        time.sleep(0.1 * 2**attempt)  # it asked for less at once (429)
+        time.sleep(0.1 * 2**attempt)  # it asked for less at once (429), or is away for a moment
     raise DependencyDown("base_c")
