@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,13 +23,20 @@ _SOURCE = f"synthetic-{SEED}"
 
 
 class Bases(NamedTuple):
-    """Where the bases are, as their owner; `vault` seals for Base A."""
+    """Where the bases are, as their owner; `vault` seals for Base A. `embedded` are those whose data lies in the home, at whatever port."""
 
     base_a: str
     vault: Vault
     base_b: str
     base_c: str
     pseudonym_key: bytes
+    embedded: frozenset[str] = frozenset()
+
+    def place(self, base: str) -> str:
+        """What one base is told from another by: where it is, less credentials."""
+        if base == "base_a" or base in self.embedded:
+            return "embedded"  # or Base A, which says by itself how far it is
+        return re.sub(r"//[^/,]*@", "//", self.base_b if base == "base_b" else self.base_c)
 
 
 class Plan(NamedTuple):
@@ -71,18 +79,25 @@ SEEDERS: dict[str, tuple[Callable[[Plan], None], str]] = {
 
 
 class Seeding:
-    """How far each base is. For Base A that stands in Base A, in the same transactions; for the others in `home`/seeded.json."""
+    """How far each base is. For Base A that stands in Base A, in the same transactions; for the others in `home`/seeded.json, by place."""
 
     def __init__(self, home: Path, bases: Bases) -> None:
         self._file = home / "seeded.json"
         self._bases = bases
         self._lock = threading.Lock()
         self._day = dt.datetime.now(dt.UTC).date()
-        self._done = {"base_a": load.loaded(bases.base_a, _SOURCE)}
+        self._done: dict[str, dict[str, int]] = {}
         if self._file.exists():
             kept = json.loads(self._file.read_text())
             self._day = dt.date.fromisoformat(kept["day"])
-            self._done = {**kept["done"], **self._done}
+            self._done = {base: done if isinstance(done, dict) else {"embedded": done} for base, done in kept["done"].items()}
+        self._note("base_a", load.loaded(bases.base_a, _SOURCE))
+
+    def _note(self, base: str, people: int) -> None:
+        self._done.setdefault(base, {})[self._bases.place(base)] = people
+
+    def _seeded(self, base: str) -> int:
+        return self._done.get(base, {}).get(self._bases.place(base), 0)
 
     def run(self, people: int, console: Console) -> None:
         """Fill every base that has fewer than `people` of these people, all at once, with a bar each.
@@ -90,7 +105,7 @@ class Seeding:
         Raises:
             DependencyDown, CommandError: a base does not answer, or refuses.
         """
-        lacking = [base for base in SEEDERS if self._done.get(base, 0) < people and (base != "base_c" or self._bases.base_c)]
+        lacking = [base for base in SEEDERS if self._seeded(base) < people and (base != "base_c" or self._bases.base_c)]
         if not lacking:
             return
         self._keep()  # the day, before the first of them
@@ -100,14 +115,14 @@ class Seeding:
 
     def _task(self, base: str, people: int, bars: Progress) -> Callable[[], None]:
         fill, counted = SEEDERS[base]
-        start = self._done.get(base, 0)
+        start = self._seeded(base)
         bar = bars.add_task(counted, total=None if base == "base_c" else people - start)  # nobody knows how many events beforehand
         plan = Plan(self._bases, self._day, start, people, lambda size: bars.advance(bar, size))
 
         def task() -> None:
             fill(plan)
             with self._lock:
-                self._done[base] = people
+                self._note(base, people)
                 self._keep()
 
         return task

@@ -160,4 +160,6 @@ class Servers:
         settings = self.settings
         vault = Vault(self._aws.kms, settings["BASE_A_KMS_KEY"])
         key = bytes.fromhex(settings["PSEUDONYM_KEY"])
-        return Bases(settings["BASE_A_OWNER_DSN"], vault, self.base_b_owner, settings.get("BASE_C_URL", ""), key)
+        named = {"base_b": "BASE_B_URI", "base_c": "BASE_C_URL"}
+        embedded = frozenset(base for base, name in named.items() if name not in self._given)
+        return Bases(settings["BASE_A_OWNER_DSN"], vault, self.base_b_owner, settings.get("BASE_C_URL", ""), key, embedded)
