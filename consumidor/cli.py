@@ -198,7 +198,7 @@ def events() -> None:
 @events.command("get")
 @click.argument("cpf")
 @click.option("--kind", type=click.Choice(_KINDS), help="Only events of this kind.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many, newest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many, newest first.")
 @click.option("--latest", is_flag=True, help="Only the latest of each kind.")
 @click.option("--client", default="acme", show_default=True)
 @home_option

@@ -20,7 +20,7 @@ class EventsQuery(msgspec.Struct):
     kind: Kind | None = None
     since: Annotated[str, _DATE_TIME] | None = None
     until: Annotated[str, _DATE_TIME] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
     cursor: str | None = None
 
 

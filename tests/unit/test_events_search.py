@@ -153,6 +153,15 @@ def walk(asked: Asked, limit: int) -> list[str]:
         cursor = {"cursor": page["next"]}
 
 
+def test_a_page_is_of_ten(asked: Asked) -> None:
+    """A caller who names no limit gets ten events at most, and where to go on."""
+    more = [wire(f"f{number}") for number in range(10)]
+    asked.base_c.write([read_event(json.dumps(one).encode(), 2**41, lambda _: person_of(ELDER)) for one in more])
+    _, page, _ = asked(HISTORY, cpf=ELDER)
+    assert (len(page["events"]), page["next"] is None) == (10, False)
+    assert len(asked(HISTORY, cpf=ELDER, cursor=page["next"])[1]["events"]) == 8
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 8, 100])
 def test_cursors_lead_through_everything_once(asked: Asked, limit: int) -> None:
     """Whatever the page's size, each event comes once, newest first, and the last page says so."""
