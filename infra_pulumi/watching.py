@@ -44,7 +44,7 @@ def watches(seen: Watched) -> dict[str, Watch]:
 def _queue_watches(seen: Watched) -> dict[str, Watch]:
     found = {}
     for queue, dead in seen.queues.items():
-        about = f"messages were given up on: `consumidor dlq list {queue}`"
+        about = f"messages of {queue} were given up on: infra_pulumi/README.md, day two, says how to look at them"
         found[f"{queue}-dead-letters"] = Watch("ApproximateNumberOfMessagesVisible", "AWS/SQS", {"QueueName": dead}, 0, about, minutes=1)
         about = f"the oldest message of {queue} waits longer than {_OLD_SECONDS} s"
         found[f"{queue}-age"] = Watch("ApproximateAgeOfOldestMessage", "AWS/SQS", {"QueueName": queue}, _OLD_SECONDS, about)
