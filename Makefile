@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test faults lint bench load notebooks lambdas image clean
+.PHONY: run test faults lint bench scale load notebooks lambdas image clean
 
 run: $(VENV)/.local
 	$(BIN)/consumidor up --demo
@@ -32,12 +32,16 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable '.[$(if $(filter local,$*),local,local,$*)]'
 	@touch $@
 
-# About a quarter of an hour; benchmarks/RESULTS.md. Some only: make bench ONLY="score worker".
+# About an hour, two thirds of it for a million people; benchmarks/RESULTS.md. Some only: make bench ONLY="score worker".
 bench: $(VENV)/.local $(VENV)/.test
-	$(if $(ONLY),,$(BIN)/python -m benchmarks.scale)
-	$(if $(ONLY),,$(BIN)/python -m benchmarks.simulation)
+	$(if $(ONLY),,$(MAKE) scale)
 	$(BIN)/python -m benchmarks.ratios $(ONLY)
 	$(BIN)/python -m benchmarks.figures
+
+# What more people and more threads cost: 10,000, 100,000 and 1,000,000 people in one run, 11 GB in TMPDIR. Fewer: make scale SIZES="10000 100000".
+scale: $(VENV)/.local $(VENV)/.test
+	$(BIN)/python -m benchmarks.scale $(or $(SIZES),--million)
+	$(BIN)/python -m benchmarks.simulation
 
 # 60 s on a stack of its own. On another: make load ARGS="--home .local", ARGS="--api URL --token-url URL --client-id ID" (see the file).
 load: $(VENV)/.local $(VENV)/.test

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -100,15 +100,21 @@ def timed(work: Callable[[], int]) -> Took:
 @contextmanager
 def cpu_of(processes: Iterable[psutil.Process]) -> Iterator[list[float]]:
     """Inside it, CPU seconds that other processes and their children spend; the list has one number at the end."""
-    everyone = [process for parent in processes for process in (parent, *parent.children(recursive=True))]
-    before = _cpu(everyone)
+    known = list(processes)
+    before = [cpu_seconds(process) for process in known]
     spent: list[float] = []
     yield spent
-    spent.append(_cpu(everyone) - before)
+    spent.append(sum(cpu_seconds(process) - earlier for process, earlier in zip(known, before, strict=True)))
 
 
-def _cpu(processes: list[psutil.Process]) -> float:
-    return float(sum(times.user + times.system for process in processes for times in [process.cpu_times()]))
+def cpu_seconds(process: psutil.Process) -> float:
+    """What it and its children have taken, those included that are gone: PostgreSQL's come and go."""
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # gone since: its parent has it, at the next look
+            times = one.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 @contextmanager

@@ -78,11 +78,11 @@ TARGETS: dict[str, Target] = {
     "extraction-memory": Target("peak memory of the same", 0.4, at_least=False),
     "extraction-workers": Target("extraction with 2 Dask workers over one", 1.7),
     "scorecard-optbinning": Target("one score over optbinning's Scorecard.score on one row", 100.0),
-    "size-people": Target("p50 of a people request, most people over fewest", 1.2, at_least=False),
-    "size-base-a": Target("p50 of the SQL of a batch of 10 people requests, most people over fewest", 1.2, at_least=False),
-    "size-score": Target("p50 of a score request, most people over fewest", 1.2, at_least=False),
-    "size-latest": Target("p50 of the latest events, most people over fewest", 1.2, at_least=False),
-    "size-search": Target("p50 of a page of events, most people over fewest", 1.2, at_least=False),
+    "size-people": Target("p50 of a people request, with 1,000,000 people over 10,000", 1.2, at_least=False),
+    "size-base-a": Target("p50 of the SQL of a batch of 10 people requests, the same sizes", 1.2, at_least=False),
+    "size-score": Target("p50 of a score request, the same sizes", 1.2, at_least=False),
+    "size-latest": Target("p50 of the latest events, the same sizes", 1.2, at_least=False),
+    "size-search": Target("p50 of a page of events, the same sizes", 1.2, at_least=False),
 }
 
 

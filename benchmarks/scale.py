@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import psutil
 import urllib3
 
-from benchmarks.measure import RESULTS, Took, context, in_turns, logged_aside, spread, timed, write_json
+from benchmarks.measure import RESULTS, Took, context, cpu_seconds, in_turns, logged_aside, spread, timed, write_json
 from benchmarks.ratios_http import token_of
 from benchmarks.ratios_people import Bench, bench
 from benchmarks.stack import Stack, own_stack
@@ -139,16 +139,6 @@ def check_room(sizes: Iterable[int]) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise CommandError(f"{needed / 1e9:.1f} GB are needed in {folder}, which has {free / 1e9:.1f} GB: name another folder in TMPDIR")
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """What it and its children have taken, those included that are gone: PostgreSQL's come and go."""
-    total = 0.0
-    for one in (process, *process.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):  # gone since: its parent has it, at the next look
-            times = one.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
 
 
 def _settle(bases: list[psutil.Process]) -> None:
