@@ -38,9 +38,9 @@ bench: $(VENV)/.local $(VENV)/.test
 	$(BIN)/python -m benchmarks.ratios $(ONLY)
 	$(BIN)/python -m benchmarks.figures
 
-# What more people and more threads cost: 10,000, 100,000 and 1,000,000 people in one run, 11 GB in TMPDIR. Fewer: make scale SIZES="10000 100000".
+# What more people and more threads cost: 10,000, 100,000 and 1,000,000 people in one run, 11 GB in TMPDIR. Fewer: make scale SIZES=10000,100000.
 scale: $(VENV)/.local $(VENV)/.test
-	$(BIN)/python -m benchmarks.scale $(or $(SIZES),--million)
+	$(BIN)/python -m benchmarks.scale $(if $(SIZES),--sizes $(SIZES),--million)
 	$(BIN)/python -m benchmarks.simulation
 
 # 60 s on a stack of its own. On another: make load ARGS="--home .local", ARGS="--api URL --token-url URL --client-id ID" (see the file).
