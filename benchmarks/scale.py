@@ -1,7 +1,7 @@
 """How cost grows: each path with more and more people, the worker with more and more threads. Writes results/scale.json and two plots.
 
     python -m benchmarks.scale               10,000 and 100,000 people: about 10 minutes
-    python -m benchmarks.scale --million     and 1,000,000, in the same run, as `make bench` does: about 40 minutes, 11 GB of disk in TMPDIR, 5 GB of memory
+    python -m benchmarks.scale --million     and 1,000,000, as `make scale` does: about 40 minutes, 11 GB of disk in TMPDIR, 5 GB of memory
     python -m benchmarks.scale --sizes 1000,5000
 
 One stack a size, all running at once and asked in turns, so that what else the machine does falls on all of them. Elasticsearch holds
