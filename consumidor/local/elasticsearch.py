@@ -1,11 +1,13 @@
 """Base C of the embedded default: Elasticsearch itself, its jars fetched from Maven Central by jgo, once for every home."""
 
+import contextlib
 import os
 import re
 import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from consumidor.errors import CommandError
@@ -127,9 +129,28 @@ def _lay_out(scratch: Path) -> None:
     lib, netty = scratch / "dist/lib", scratch / "dist/modules/transport-netty4"
     for folder in (lib, netty):
         folder.mkdir(parents=True)
-    for jar in map(Path, jgo.build(JARS, cache_dir=scratch / "jgo").all_jars):
+    with _usable_home(scratch):
+        jars = [Path(jar) for jar in jgo.build(JARS, cache_dir=scratch / "jgo").all_jars]
+    for jar in jars:
         shutil.copy(jar, netty if re.match(r"(netty|transport-netty4)-", jar.name) else lib)
     with zipfile.ZipFile(next(netty.glob("transport-netty4-*.jar"))) as archive:
         for name in ("plugin-descriptor.properties", "entitlement-policy.yaml"):
             text = archive.read(f"META-INF/es-plugins/transport-netty4/{name}").decode()
             (netty / name).write_text(re.sub(r"(?m)^modulename=.*$", "", text))  # class path, not module path
+
+
+@contextlib.contextmanager
+def _usable_home(scratch: Path) -> Iterator[None]:
+    """While jgo works, which also keeps what it fetches in the user's ~/.m2: a user who has none that can be used has another home."""
+    before = os.environ.get("HOME")
+    try:
+        usable = _can_keep(Path.home() / ".m2")
+    except RuntimeError:  # no home at all
+        usable = False
+    if not usable:
+        os.environ["HOME"] = str(scratch)
+    try:
+        yield
+    finally:
+        os.environ.pop("HOME", None)
+        os.environ.update({} if before is None else {"HOME": before})

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -188,6 +189,27 @@ def test_without_a_cache_the_jars_lie_in_the_home(monkeypatch: pytest.MonkeyPatc
     assert place.is_dir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "writable"))
     assert cached_distribution(tmp_path / "home") == place
+
+
+@pytest.mark.parametrize(("home", "used"), [("file", "scratch"), ("", "scratch"), ("good", "good")])
+def test_jars_are_fetched_without_a_home_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str, used: str) -> None:
+    """What fetches the jars keeps them in the user's home as well; where it could not, it has another for as long as it works."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / home) if home else "")
+    if not home:
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(Path, "home", _raise(RuntimeError("no home")))
+    before, seen = os.environ.get("HOME"), []
+
+    def build(*_: object, **__: object) -> None:
+        seen.append(os.environ["HOME"])
+        raise ConnectionError
+
+    monkeypatch.setitem(sys.modules, "jgo", SimpleNamespace(build=build))
+    with pytest.raises(CommandError, match="could not be fetched from Maven Central"):
+        elasticsearch.download(tmp_path / "cache/jars")
+    assert (os.environ.get("HOME"), len(seen)) == (before, 1)
+    assert (seen[0] == before) == (used == "good")
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EIO])
