@@ -150,9 +150,7 @@ def dead_letter(item: Item, reason: str, doors: Doors) -> str:
 
 
 def _resendable(item: Item, doors: Doors) -> dict[str, Any]:
-    if isinstance(item.error, MalformedMessage):
-        raise item.error
-    content = msgspec.json.decode(item.raw)
+    content = None if isinstance(item.error, MalformedMessage) else msgspec.json.decode(item.raw)
     if not isinstance(content, dict):
         raise MalformedMessage
     kept = _without_cpf(content, doors)
