@@ -1,6 +1,7 @@
 """Base C of the embedded default: Elasticsearch itself, its jars fetched from Maven Central by jgo, once for every home."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -94,15 +95,22 @@ def _prepare(folder: Path) -> None:
 def download(distribution: Path) -> None:
     """Lay out `distribution`/{lib,modules}: 41 MB, the first time only, and whole or not at all.
 
+    One process fetches at a time, since they share Maven's own folder (jgo found jars there that another one was still writing); who
+    waited finds them done.
+
     Raises:
         CommandError: no jars to be had, or nowhere to keep them.
     """
     folder = distribution.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _fetch(Path(scratch), folder)
-            _put(Path(scratch) / "dist", distribution)
+        with (folder / ".fetching").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_there(distribution):
+                return
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                _fetch(Path(scratch), folder)
+                (Path(scratch) / "dist").rename(distribution)
     except OSError as error:
         raise CommandError(f"Elasticsearch's jars cannot be kept in {folder}: {error.strerror or error}") from error
 
@@ -113,14 +121,6 @@ def _fetch(scratch: Path, folder: Path) -> None:
     except Exception as error:  # jgo raises what its HTTP client does
         what = f"could not be fetched from Maven Central into {folder}"
         raise CommandError(f"Elasticsearch's jars {what}: {type(error).__name__}: {error}") from error
-
-
-def _put(made: Path, distribution: Path) -> None:
-    try:
-        made.rename(distribution)
-    except OSError:
-        if not _is_there(distribution):  # else another process was first, with the same files
-            raise
 
 
 def _lay_out(scratch: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -223,7 +224,23 @@ def test_jars_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(elasticsearch, "_lay_out", _raise(OSError(number, os.strerror(number))))
     with pytest.raises(CommandError, match=f"jars could not be fetched from Maven Central into {tmp_path}/consumidor: .*{number}"):
         elasticsearch_server(tmp_path / "home", 1)
-    assert list((tmp_path / "consumidor").iterdir()) == []
+    assert [left.name for left in (tmp_path / "consumidor").iterdir()] == [".fetching"]
+
+
+def test_who_comes_while_jars_are_fetched_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Several first starts at once fetch once, whole."""
+    fetched: list[Path] = []
+
+    def lay_out(scratch: Path) -> None:
+        fetched.append(scratch)
+        time.sleep(0.2)
+        _lay_out(scratch)
+
+    monkeypatch.setattr(elasticsearch, "_lay_out", lay_out)
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(elasticsearch.download, [tmp_path / "jars"] * 4))
+    assert len(fetched) == 1
+    assert (tmp_path / "jars/lib").is_dir()
 
 
 def _raise(error: Exception) -> Any:
