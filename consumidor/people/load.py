@@ -81,7 +81,8 @@ def load(
                         connection.execute(QUERIES["add_loaded"], (source, len(chunk)))
                 count += len(chunk)
                 progress(len(chunk))
-            connection.execute(QUERIES["analyze_people"])
+            # What was just written is marked as such here, in one sweep, and not page by page by the first who read it.
+            connection.execute(QUERIES["settle_people"])
     except psycopg.OperationalError as error:
         raise DependencyDown("base_a") from error
     return count

@@ -62,5 +62,5 @@ copy person (person, key_id, sealed) from stdin (format binary);
 -- name: copy_debts
 copy debt (person, number, creditor, amount_cents, due_on, status) from stdin (format binary);
 
--- name: analyze_people
-analyze person, debt;
+-- name: settle_people
+vacuum (analyze) person, debt;
