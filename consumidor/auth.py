@@ -244,7 +244,10 @@ class Verifier:
             FetchNeeded: `may_wait` is false and the issuer would have to be asked.
             DependencyDown: the issuer has never answered.
         """
-        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        try:
+            digest = sha256(token.encode()).digest()
+        except UnicodeEncodeError as error:
+            raise Unauthenticated("the token is not a well-formed JWT") from error
         registry = self._clients.names()
         known = self._cache.get(digest)
         if known is not None and known.expires > time.time() and known.registry is registry:

@@ -1,6 +1,7 @@
 """The registry of clients, from the setting `CLIENTS`. Quick to import: the search Lambda asks it too."""
 
 import logging
+from time import monotonic
 
 from consumidor.errors import SettingsError
 from consumidor.settings import Document, registry
@@ -22,7 +23,7 @@ class Clients:
 
     def names(self) -> dict[str, str]:
         """The registry as it is now: the same object until it changes."""
-        if self._document.is_due():
+        if monotonic() >= self._document.look_again:
             self._read_again()
         return self._names
 

@@ -266,11 +266,7 @@ class Document:
         self._path = spec.removeprefix("file:") if spec.startswith("file:") else None
         self._text = spec
         self._stamp: tuple[int, int, int] | None = None
-        self._look_again = 0.0
-
-    def is_due(self) -> bool:
-        """Whether it may have changed since it was last read; costs no system call, so that a hot path may ask."""
-        return time.monotonic() >= self._look_again
+        self.look_again = 0.0  # of time.monotonic: until then it is as it was last read; public, since a hot path looks at it
 
     def read(self) -> tuple[str, bool]:
         """The text now, and whether it differs from the last reading (true at the first).
@@ -278,12 +274,12 @@ class Document:
         Raises:
             SettingsError: the file has never been readable. Later faults keep the last good text.
         """
-        if not self.is_due():
+        if time.monotonic() < self.look_again:
             return self._text, False
         if self._path is None:
-            self._look_again = float("inf")
+            self.look_again = float("inf")
             return self._text, True
-        self._look_again = time.monotonic() + 1
+        self.look_again = time.monotonic() + 1
         return self._read_file(self._path)
 
     def _read_file(self, path: str) -> tuple[str, bool]:
