@@ -19,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Those of the models, written again: to load them would slow every command down, and a test holds the two together.
 _PURPOSES = ("credit", "rental", "employment", "collection", "own")
 _KINDS = ("bureau_inquiry", "financial_movement", "card_purchase")
+_DAY_SECONDS = 86_400  # as long as a response stays in its queue
 _OF_EXTRACTION = {"dask", "distributed", "pandas", "pyarrow", "pymongoarrow", "tqdm"}  # packages of the extra of that name
 
 
@@ -160,22 +161,62 @@ def token(home: Path, client: str, scopes: tuple[str, ...]) -> None:
     print(source())
 
 
+def _seconds(_: click.Context, __: click.Parameter, timeout: float) -> float:
+    """Refuse what is no time to wait, such as inf and nan, which are numbers too."""
+    if not 0 <= timeout <= _DAY_SECONDS:
+        raise click.BadParameter(f"must be 0 to {_DAY_SECONDS} seconds")
+    return timeout
+
+
 @main.command()
-@click.argument("cpf")
+@click.argument("cpf", required=False)
 @click.option("--purpose", type=click.Choice(_PURPOSES), default="credit", show_default=True, help="What the law allows asking for.")
 @click.option("--client", default="acme", show_default=True)
-@click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait for the response.")
+@click.option("--timeout", type=float, callback=_seconds, default=60, show_default=True, help="Seconds to wait for the response.")
+@click.option("--waiting", is_flag=True, help="Take the answers to earlier requests from the client's queue instead.")
 @home_option
 @json_option
-def people(cpf: str, purpose: str, client: str, timeout: float, home: Path, as_json: bool) -> None:
-    """Ask Base A about CPF through the queues, and wait for the response."""
-    import msgspec  # noqa: PLC0415
+def people(cpf: str | None, purpose: str, client: str, timeout: float, waiting: bool, home: Path, as_json: bool) -> None:
+    """Ask Base A about CPF through the queues, and wait for the response.
 
+    \b
+    Examples:
+      consumidor people 465.092.081-72
+      consumidor people 465.092.081-72 --purpose rental --json
+      consumidor people --waiting            answers that came too late for who asked
+    """  # noqa: D301
+    if (cpf is None) != waiting:
+        raise click.UsageError("needs either CPF or --waiting")
     with _client_of(home, client) as bureau:
+        if cpf is None:
+            _show_waiting(bureau, as_json=as_json)
+            return
         answer = bureau.ask(cpf, purpose, timeout)
-    show(msgspec.to_builtins(answer), as_json=as_json)
+    show(_document(answer), as_json=as_json)
     if answer.status == "failed":
         raise CommandError(f"the request failed: {answer.error.title}")
+
+
+def _show_waiting(bureau: Any, *, as_json: bool) -> None:
+    """Each answer is acknowledged once it is shown; one that cannot be opened stays, and holds up no other."""
+    opened: dict[str, Any] = {}
+    refused = None
+    for delivery in bureau.waiting():
+        try:
+            opened[delivery.receipt] = bureau.open(delivery)
+        except ConsumidorError as error:
+            refused = error
+    show([_document(answer) for answer in opened.values()], as_json=as_json)
+    for receipt in opened:
+        bureau.acknowledge_later(receipt)
+    if refused:
+        raise refused
+
+
+def _document(answer: Any) -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415
+
+    return {name: value for name, value in msgspec.to_builtins(answer).items() if name != "link_bytes"}
 
 
 @main.command()

@@ -29,6 +29,7 @@ from consumidor.people.model import Deliveries, Delivery, Report, ResponseError
 
 POLL_SECONDS = 10  # one long poll; well under the 30 s after which an unacknowledged response comes again
 UNCLAIMED_SECONDS = 3.0  # how long a response may wait here for a submit under way, which may be about to name it
+WAITING = 100  # responses to earlier requests that one call looks for: well within the 30 s above
 REMEMBERED = 100_000  # answered request ids, to drop repeats
 ATTEMPTS = 5  # of a call that answers 429 or 503, pausing as Retry-After says
 RESEND_SECONDS = 1.0  # before what the queue did not take is sent again; doubles each time
@@ -52,6 +53,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: str
     report: Report | None = None
     error: ResponseError | None = None
+    link_bytes: int | None = None  # of a report that came by link
 
 
 class TokenSource:
@@ -100,7 +102,8 @@ class Pending:
         try:
             delivery = self.future.result(timeout)
         except TimeoutError:
-            raise TimeoutError(f"no response within {timeout:g} s; it will be in the client's queue for a day") from None
+            said = f"no response within {timeout:g} s to request {self.request_id}; it will be in the client's queue for a day"
+            raise TimeoutError(f"{said}: `consumidor people --waiting` takes it from there") from None
         try:
             answer = self._client.open(delivery)
         except ConsumidorError:
@@ -193,7 +196,20 @@ class Consumidor:
             if fetched.status != 200 or len(raw) != delivery.bytes or sha256(raw).hexdigest() != delivery.sha256:
                 raise ConsumidorError(f"the report behind the link is not whole (status {fetched.status}); it comes again")
         report = msgspec.json.decode(raw, type=Report) if delivery.status == "found" else None
-        return Answer(delivery.request_id, delivery.status, report, delivery.error)
+        return Answer(delivery.request_id, delivery.status, report, delivery.error, delivery.bytes if delivery.report_url else None)
+
+    def waiting(self) -> list[Delivery]:
+        """Responses to earlier requests that lie in the client's queue, a hundred or so at most, each to be opened and acknowledged.
+
+        Whoever asks anew with this object takes them too, so use one or the other.
+        """
+        found: list[Delivery] = []
+        while len(found) < WAITING:
+            polled = msgspec.json.decode(self._exchange("GET", "/v1/people/responses?wait=1"), type=Deliveries).responses
+            if not polled:
+                break
+            found += polled
+        return found
 
     def expect_again(self, pending: Pending) -> None:
         """Wait anew for a response that was not acknowledged: it comes again, with a new link."""

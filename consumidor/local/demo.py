@@ -29,7 +29,7 @@ def _people(client: Consumidor, cpf: str) -> list[dict[str, Any]]:
     started = time.perf_counter()
     pending = client.submit(cpf, "credit")
     accepted = time.perf_counter()
-    answer = pending.result(30)
+    answer = pending.result(60)
     answered = time.perf_counter()
     delivery = pending.future.result()
     how = "by link from S3" if delivery.report_url else "in the queue"

@@ -12,11 +12,14 @@ from click.testing import CliRunner
 from consumidor import cli
 from consumidor.client import Answer
 from consumidor.events.model import KINDS
-from consumidor.people.model import PURPOSES, ResponseError
+from consumidor.people.model import PURPOSES, Delivery, ResponseError
 
 
 class Bureau:
     """A client of a bureau that fails every request, or does not answer."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -29,6 +32,18 @@ class Bureau:
         if not cpf.isdigit():
             raise TimeoutError(cpf)
         return Answer("id", "failed", error=ResponseError("urn:consumidor:seal-broken", "Record cannot be opened"))
+
+    def waiting(self) -> list[Delivery]:
+        """One that came late."""
+        return [Delivery("late", "not_found", "its receipt")]
+
+    def open(self, delivery: Delivery) -> Answer:
+        """As the client's."""
+        return Answer(delivery.request_id, delivery.status)
+
+    def acknowledge_later(self, receipt: str) -> None:
+        """Remember it."""
+        self.acknowledged.append(receipt)
 
 
 def test_the_choices_are_those_of_the_models() -> None:
@@ -98,3 +113,22 @@ def test_migrate_prints_json_where_asked(monkeypatch: pytest.MonkeyPatch) -> Non
                    "BASE_A_OWNER_DSN": "dbname=-", "BASE_A_DSN": "dbname=-", "BASE_A_KMS_KEY": "-"}  # fmt: skip
     result = CliRunner().invoke(cli.main, ["migrate", "--json"], env=environment)
     assert (result.exit_code, json.loads(result.stdout)["migrated"]) == (0, ["base_a"])
+
+
+def test_answers_that_came_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are shown, and acknowledged once they are."""
+    bureau = Bureau()
+    monkeypatch.setattr(cli, "_client_of", lambda *_: bureau)
+    result = CliRunner().invoke(cli.main, ["people", "--waiting", "--json"])
+    assert json.loads(result.stdout) == [{"request_id": "late", "status": "not_found", "report": None, "error": None}]
+    assert (result.exit_code, bureau.acknowledged) == (0, ["its receipt"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["people", "people 1 --waiting", *(f"people 1 --timeout {seconds}" for seconds in ("inf", "nan", "-1", "-inf", "1e9", "x"))],
+)
+def test_wrong_use(line: str) -> None:
+    """What cannot be meant is said with the usage, status 2."""
+    result = CliRunner().invoke(cli.main, line.split())
+    assert (result.exit_code, result.stderr.startswith("Usage: ")) == (2, True)

@@ -168,10 +168,23 @@ def test_a_timeout_is_the_callers_to_handle(api: Api, client: Consumidor) -> Non
     """Nothing in time is a TimeoutError; the key of each submit was its own."""
     api.answering = False
     for _ in range(2):
-        with pytest.raises(TimeoutError, match=r"no response within 0\.1 s"):
+        with pytest.raises(TimeoutError, match=r"no response within 0\.1 s to request [0-9a-f-]{36};.* `consumidor people --waiting`"):
             client.ask("x", "credit", 0.1)
     client.close()
     assert len(set(api.keys)) == 2
+
+
+def test_what_came_too_late_is_taken_later(api: Api, client: Consumidor) -> None:
+    """All that lies in the queue, more than one poll brings, to be opened and acknowledged."""
+    for number in range(12):
+        api.put(str(number), receipt=f"receipt {number}")
+    found = client.waiting()
+    assert [client.open(one).request_id for one in found] == [str(number) for number in range(12)]
+    assert (api.acknowledged, api.released) == ([], [])
+    for one in found:
+        client.acknowledge_later(one.receipt)
+    client.close()
+    assert (len(api.acknowledged), api.released, client.waiting()) == (12, [], [])
 
 
 def test_a_report_that_is_not_whole_is_refused(api: Api, client: Consumidor) -> None:
