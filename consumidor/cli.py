@@ -293,8 +293,8 @@ def load(file: Path, home: Path, as_json: bool) -> None:
 
 
 def _folder(_: click.Context, __: click.Parameter, to: str) -> str:
-    """Refuse what would become a folder of that strange name."""
-    if "://" in to and not re.fullmatch(r"s3://[a-z0-9.-]+(/.*)?", to):
+    """Refuse what would become a folder of that strange name, or the one that one stands in."""
+    if not to.strip() or ("://" in to and not re.fullmatch(r"s3://[a-z0-9.-]+(/.*)?", to)):
         raise click.BadParameter("must be a folder or s3://bucket/prefix")
     return to
 
@@ -318,7 +318,12 @@ def extract(to: str, scheduler: str | None, home: Path, as_json: bool) -> None:
         from consumidor.local.running import read_environment  # noqa: PLC0415
 
         os.environ |= read_environment(home).of("extract")
-    show(extraction.extract_from_settings(Settings.from_env("extract"), to, scheduler), as_json=as_json)
+    show(extraction.extract_from_settings(Settings.from_env("extract"), to, scheduler, _notice), as_json=as_json)
+
+
+def _notice(text: str) -> None:
+    """On standard error, where it is in nobody's way."""
+    click.echo(f"consumidor: {text}", err=True)
 
 
 @main.group()

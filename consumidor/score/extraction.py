@@ -89,6 +89,7 @@ def extract(
     filters: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     *,
+    notice: Callable[[str], object] = lambda _: None,
     partitions: int | None = None,
     endpoint: str | None = None,
     region: str | None = None,
@@ -97,7 +98,8 @@ def extract(
 
     `scheduler` is a Dask cluster's address, else this machine's cores are used. `columns` are names of `columns.SCHEMA`; `filters` is a
     MongoDB query over the stored fields, such as `{"birth_date": {"$lt": datetime(1990, 1, 1)}}`; the manifest has it in Extended JSON.
-    `partitions` is a power of two up to 256, by default as many as Base B's size asks for. `endpoint` and `region` are those of S3; its
+    `partitions` is a power of two up to 256, by default as many as Base B's size asks for. `notice` is told, in a sentence, that the place
+    holds the finished extraction already, which is then all there is to do. `endpoint` and `region` are those of S3; its
     credentials come from the environment.
 
     Raises:
@@ -113,6 +115,7 @@ def extract(
     try:
         width = BUCKETS // _begin(job, partitions)
         if done := job.folder.get_json(MANIFEST):
+            notice(f"{to} is complete since {done['completed_at']} and was left as it is; another folder makes it anew")
             return done
         return _finish(job, _run(job, width, scheduler, progress or _bar()))
     except OperationFailure as error:
@@ -125,9 +128,9 @@ def extract(
         _CLIENTS.close()
 
 
-def extract_from_settings(settings: Settings, to: str, scheduler: str | None = None) -> dict[str, Any]:
-    """The command `consumidor extract`: a short summary of the manifest."""
-    manifest = extract(settings.base_b_uri, to, scheduler, endpoint=settings.aws_endpoint_url, region=settings.aws_region)
+def extract_from_settings(settings: Settings, to: str, scheduler: str | None, notice: Callable[[str], object]) -> dict[str, Any]:
+    """The command `consumidor extract`: a short summary of the manifest; `notice` as in `extract`."""
+    manifest = extract(settings.base_b_uri, to, scheduler, notice=notice, endpoint=settings.aws_endpoint_url, region=settings.aws_region)
     size = sum(file["bytes"] for file in manifest["files"])
     return {"to": to, "rows": manifest["rows"], "files": len(manifest["files"]), "bytes": size, "completed_at": manifest["completed_at"]}
 

@@ -132,8 +132,11 @@ def test_the_manifest_tells_all(whole: tuple[Path, dict[str, Any]], filled: Base
 
 
 def test_a_finished_one_is_left_alone(whole: tuple[Path, dict[str, Any]], filled: BaseB) -> None:
-    """A second run answers with the manifest that is there."""
-    assert extract(filled.reader_uri, str(whole[0])) == whole[1]
+    """A second run answers with the manifest that is there, and says so."""
+    told: list[str] = []
+    assert extract(filled.reader_uri, str(whole[0]), notice=told.append) == whole[1]
+    completed_at = whole[1]["completed_at"]
+    assert told == [f"{whole[0]} is complete since {completed_at} and was left as it is; another folder makes it anew"]
 
 
 def test_killed_and_continued(whole: tuple[Path, dict[str, Any]], filled: BaseB, tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def test_the_choices_are_those_of_the_models() -> None:
     assert tuple(choices["kind"].choices) == KINDS
 
 
-@pytest.mark.parametrize("to", ["ftp://host/base-b", "s3://", "s3:///base-b", "file:///tmp/base-b"])
+@pytest.mark.parametrize("to", ["ftp://host/base-b", "s3://", "s3:///base-b", "file:///tmp/base-b", "", " "])
 def test_an_extraction_goes_to_a_folder_or_to_s3(to: str) -> None:
-    """Another kind of URL is wrong use, and no folder of that name."""
+    """Another kind of URL, or nothing, is wrong use, and no folder of that name."""
     result = CliRunner().invoke(cli.main, ["extract", "--to", to])
     assert (result.exit_code, "--to" in result.output) == (2, True)
 
