@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from consumidor import cpf, queues
+from consumidor.errors import CommandError, FieldError, InvalidInput
 from consumidor.local import credentials
 from consumidor.local.aws import ACCOUNT, FEED_ACCOUNT, Aws
 from consumidor.local.redrive import Senders, send_back
@@ -99,18 +100,28 @@ def load_people(home: Path, file: Path) -> dict[str, int]:
     """Load a user's own people into Bases A and B.
 
     Raises:
-        InvalidInput: names each wrong line and its field; nothing is loaded then.
+        CommandError: names each wrong line and its fields; nothing is loaded then.
     """
     from consumidor.people import load, vault  # noqa: PLC0415 - needs a database driver
     from consumidor.score import loading  # noqa: PLC0415 - as above
 
     stack, settings = read_stack(home), read_environment(home).settings
     key = bytes.fromhex(settings["PSEUDONYM_KEY"])
-    people, records = load.read_people(file), loading.read_people(file)  # each checks all of it before the first is written
+    try:
+        people, records = load.read_people(file), loading.read_people(file)  # each checks all of it before the first is written
+    except InvalidInput:
+        both = load.wrong_lines(file) + loading.wrong_lines(file)
+        raise CommandError(f"{file}: nothing was loaded. {InvalidInput(load.first_of(_in_order(both)))}") from None
     seals = vault.Vault(_aws(home).kms, settings["BASE_A_KMS_KEY"])
     loaded = load.load(stack["base_a_dsn"], people, vault=seals, pseudonym_key=key)
     loading.load_base_b(stack["base_b_uri"], ((cpf.pseudonym(key, digits), record) for digits, record in records))
     return {"people": loaded}
+
+
+def _in_order(wrong: list[FieldError]) -> list[FieldError]:
+    """What both bases refuse, said once, line by line (`line 3: name`)."""
+    once = {fault["field"]: fault for fault in reversed(wrong)}
+    return sorted(once.values(), key=lambda fault: (int(fault["field"].split(":")[0].removeprefix("line ")), fault["field"]))
 
 
 def publish_events(home: Path, file: Path) -> dict[str, int]:

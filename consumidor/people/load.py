@@ -4,6 +4,7 @@ A person who is there already is replaced, debts and all. With a `source`, how m
 transactions, so that a load which was broken off continues where it stopped.
 """
 
+import codecs
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,10 @@ from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidI
 from consumidor.people.model import Debt, Person
 from consumidor.people.queries import QUERIES
 from consumidor.people.vault import DataKey, Identity, Vault, ensure_data_key
+from consumidor.problems import faults
 
 CHUNK = 5_000  # people a transaction; two chunks are in memory at a time
-_NAMED_LINES = 50  # wrong lines named in one error
+_NAMED_LINES = 50  # wrong fields named in one error
 _decoder = msgspec.json.Decoder(Person)
 _due_on = lru_cache(maxsize=10_000)(dt.date.fromisoformat)
 
@@ -113,9 +115,16 @@ def read_people(file: Path) -> Iterator[Person]:
     The whole file is checked before the first is returned, so nothing is loaded where any line is wrong.
 
     Raises:
-        InvalidInput: names each wrong line and its field, a CPF that comes twice included; never repeats a value.
+        InvalidInput: names each wrong line and its fields, a CPF that comes twice included; never repeats a value.
         CommandError: the file cannot be read.
     """
+    if wrong := wrong_lines(file):
+        raise InvalidInput(first_of(wrong))
+    return (_person(line) for _, line in _lines(file))
+
+
+def wrong_lines(file: Path) -> list[FieldError]:
+    """Every fault of every line, each named as `line <number>: <field>`; raises CommandError as `read_people`."""
     wrong: list[FieldError] = []
     seen: dict[int, int] = {}  # numbers, since a million strings would take three times the memory
     for number, line in _lines(file):
@@ -126,42 +135,61 @@ def read_people(file: Path) -> Iterator[Person]:
             continue
         if (first := seen.setdefault(int(person.cpf), number)) != number:
             wrong.append({"field": f"line {number}: cpf", "detail": f"is that of line {first}"})
-    if wrong:
-        more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED_LINES} more"}] if len(wrong) > _NAMED_LINES else []
-        raise InvalidInput(wrong[:_NAMED_LINES] + more)
-    return (_person(line) for _, line in _lines(file))
+    return wrong
+
+
+def first_of(wrong: list[FieldError]) -> list[FieldError]:
+    """As many faults as one error names, and how many more there are."""
+    more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED_LINES} more"}] if len(wrong) > _NAMED_LINES else []
+    return wrong[:_NAMED_LINES] + more
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, by their numbers; without the mark that some editors put before the first.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
     try:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, line
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    yield number, text
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _person(line: bytes) -> Person:
-    """One line's person, the CPF as digits. Only the first fault of each line is found."""
+    """One line's person, the CPF as digits."""
     try:
         person = _decoder.decode(line)
     except msgspec.ValidationError as error:
-        detail, _, path = str(error).partition(" - at `$")
-        raise _fault(path.strip(".`"), "is not one of the values it may have" if detail.startswith("Invalid enum") else detail) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _fault("line", "is not JSON") from error
-    try:
-        digits = cpf.parse(person.cpf)
-    except cpf.InvalidCpf as error:
-        raise _fault("cpf", error.detail) from None
+        raise InvalidInput(_wrong_members(line) or [{"field": "person", "detail": str(error).partition(" - at `$")[0]}]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput([{"field": "line", "detail": "is not JSON"}]) from error
+    digits, wrong = _digits(person.cpf)
     for number, debt in enumerate(person.debts):
         try:
             _due_on(debt.due_on)
         except ValueError:
-            raise _fault(f"debts[{number}].due_on", "is not a date") from None
+            wrong.append({"field": f"debts[{number}].due_on", "detail": "is not a day of the calendar"})
+    if wrong:
+        raise InvalidInput(wrong)
     return msgspec.structs.replace(person, cpf=digits)
 
 
-def _fault(field: str, detail: str) -> InvalidInput:
-    return InvalidInput([{"field": field or "person", "detail": detail}])
+def _wrong_members(line: bytes) -> list[FieldError]:
+    """All that is wrong with a line that is no person, its CPF's check digits included."""
+    members = msgspec.json.decode(line)
+    wrong: list[FieldError] = [{"field": fault["field"] or "person", "detail": fault["detail"]} for fault in faults(members, Person)]
+    if isinstance(members, dict) and isinstance(given := members.get("cpf"), str):
+        wrong += _digits(given)[1]
+    return wrong
+
+
+def _digits(given: str) -> tuple[str, list[FieldError]]:
+    try:
+        return cpf.parse(given), []
+    except cpf.InvalidCpf as error:
+        return "", [{"field": "cpf", "detail": error.detail}]

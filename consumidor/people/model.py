@@ -10,12 +10,20 @@ from consumidor.errors import FieldError, shown
 
 Purpose = Literal["credit", "rental", "employment", "collection", "own"]
 DebtStatus = Literal["open", "paid", "renegotiated"]
-# `$` alone would let a line break at the end pass.
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-State = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
-PostalCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5}-?[0-9]{3}$(?!\n)")]
+# `$` alone would let a line break at the end pass. `words` say to a person what a pattern says to a machine.
+Text = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
+        extra={"words": "text of 1 to 200 characters, none of them a control character"},
+    ),
+]
+State = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$(?!\n)", extra={"words": "two capital letters"})]
+PostalCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{5}-?[0-9]{3}$(?!\n)", extra={"words": "8 digits, with or without a hyphen"})]
 Cents = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
-Date = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)")]
+Date = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)", extra={"words": "a date, YYYY-MM-DD"})]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_VERSION = 1
 NO_REPORT = msgspec.Raw()  # one object for all: a field is left out where it is this very default

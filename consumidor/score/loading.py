@@ -1,6 +1,9 @@
 """Writing people into Base B: a user's own, or made-up ones."""
 
+import codecs
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,22 +37,31 @@ def read_people(file: Path) -> Iterator[tuple[str, Record]]:
         InvalidInput: names each wrong line and its fields, never a value.
         CommandError: the file cannot be read.
     """
+    if wrong := wrong_lines(file):
+        more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED} more"}] if len(wrong) > _NAMED else []
+        raise InvalidInput(wrong[:_NAMED] + more)
+    return (_read_line(line) for _, line in _lines(file))
+
+
+def wrong_lines(file: Path) -> list[FieldError]:
+    """Every fault of every line, each named as `line <number>: <field>`; raises CommandError as `read_people`."""
     wrong: list[FieldError] = []
     for number, line in _lines(file):
         try:
             _read_line(line)
         except InvalidInput as error:
             wrong += [{"field": f"line {number}: {fault['field']}", "detail": fault["detail"]} for fault in error.fields]
-    if wrong:
-        more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED} more"}] if len(wrong) > _NAMED else []
-        raise InvalidInput(wrong[:_NAMED] + more)
-    return (_read_line(line) for _, line in _lines(file))
+    return wrong
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, without the mark that some editors put before the first."""
     try:
         with file.open("rb") as lines:
-            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+            for number, line in enumerate(lines, 1):
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    yield number, text
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}") from error
 
@@ -57,11 +69,19 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 def _read_line(line: bytes) -> tuple[str, Record]:
     try:
         members = msgspec.json.decode(line, type=dict[str, Any])
-        return cpf.parse(members.get("cpf")), read_record(members)
-    except cpf.InvalidCpf as error:
-        raise InvalidInput([{"field": "cpf", "detail": error.detail}]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput([{"field": "line", "detail": "is not a JSON object"}]) from error
+    try:
+        digits, wrong = cpf.parse(members.get("cpf")), []
+    except cpf.InvalidCpf as error:
+        digits, wrong = "", [FieldError(field="cpf", detail=error.detail)]
+    try:
+        record = read_record(members)
+    except InvalidInput as error:
+        raise InvalidInput([*wrong, *error.fields]) from None
+    if wrong:
+        raise InvalidInput(wrong)
+    return digits, record
 
 
 def read_record(line: Mapping[str, Any]) -> Record:
@@ -80,17 +100,28 @@ def read_record(line: Mapping[str, Any]) -> Record:
         record = convert(given, Record)
     except InvalidInput as error:
         raise InvalidInput([*wrong, *error.fields]) from None
+    if record.birth_date and record.birth_date > datetime.now(UTC).date():
+        wrong.append({"field": "birth_date", "detail": "is in the future"})
     if wrong:
         raise InvalidInput(wrong)
     return record
 
 
 def _address(given: dict[str, Any]) -> tuple[Any, list[FieldError]]:
+    if "postal_code" in given:
+        given["postal_code"] = _with_hyphen(given["postal_code"])
     try:
         convert(given, Address)
     except InvalidInput as error:
         return None, [{"field": f"address.{one['field']}", "detail": one["detail"]} for one in error.fields]
     return given, []
+
+
+def _with_hyphen(postal_code: object) -> object:
+    """As Base B stores it; Base A takes it without the hyphen too."""
+    if isinstance(postal_code, str) and re.fullmatch("[0-9]{8}", postal_code):
+        return f"{postal_code[:5]}-{postal_code[5:]}"
+    return postal_code
 
 
 def load_base_b(uri: str, people: Iterable[tuple[str, Record]], progress: Progress = lambda _: None) -> int:

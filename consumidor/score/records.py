@@ -33,9 +33,11 @@ class Asset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where a person lives, less the street, which only Base A knows; housed how, and since when."""
 
-    state: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] | None = None
-    city: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
-    postal_code: Annotated[str, msgspec.Meta(pattern="^[0-9]{5}-[0-9]{3}$")] | None = None
+    state: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$", extra={"words": "two capital letters"})] | None = None
+    city: Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra={"words": "text of 1 to 100 characters"})] | None = None
+    postal_code: (
+        Annotated[str, msgspec.Meta(pattern="^[0-9]{5}-[0-9]{3}$", extra={"words": "8 digits, with or without a hyphen"})] | None
+    ) = None
     housing: Housing | None = None
     since: date | None = None
 

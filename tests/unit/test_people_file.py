@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from consumidor.errors import CommandError, InvalidInput
+from consumidor.local import operations
 from consumidor.people.load import read_people
 from consumidor.people.model import Address, Debt, Person
 
@@ -89,3 +91,40 @@ def test_bytes_that_are_not_text_are_a_wrong_line(tmp_path: Path) -> None:
     file.write_bytes('{"cpf": "46509208172", "name": "Nóbrega"}'.encode("latin-1"))
     with pytest.raises(InvalidInput, match=r"^line 1: "):
         read_people(file)
+
+
+def test_all_wrong_fields_of_a_line_are_named_in_words(tmp_path: Path) -> None:
+    """What each may be is said to a person: no pattern, and every word of a choice."""
+    address = {**ADDRESS, "state": "sp", "postal_code": "1310"}
+    debts = [{**DEBT, "status": "late"}, {**DEBT, "due_on": "10/03/2026"}]
+    with pytest.raises(InvalidInput) as caught:
+        read_people(write(tmp_path, {"cpf": "1", "name": "", "address": address, "debts": debts}))
+    assert {fault["field"].removeprefix("line 1: "): fault["detail"] for fault in caught.value.fields} == {
+        "name": "must be text of 1 to 200 characters, none of them a control character",
+        "address.state": "must be two capital letters",
+        "address.postal_code": "must be 8 digits, with or without a hyphen",
+        "debts[0].status": "must be one of open, paid, renegotiated",
+        "debts[1].due_on": "must be a date, YYYY-MM-DD",
+        "cpf": "a CPF is 11 digits, as ddd.ddd.ddd-dd or without punctuation",
+    }
+
+
+def test_a_mark_before_the_first_line_is_passed_over(tmp_path: Path) -> None:
+    """Editors on Windows put one there."""
+    assert len(list(read_people(write(tmp_path, "\ufeff" + json.dumps(ANA))))) == 1
+
+
+def test_the_faults_of_both_bases_come_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line, each once, with the file's name and that nothing was loaded."""
+    monkeypatch.setattr(operations, "read_stack", lambda _: {})
+    monkeypatch.setattr(operations, "read_environment", lambda _: SimpleNamespace(settings={"PSEUDONYM_KEY": "00"}))
+    income = {"income": {"source": "gold"}, "birth_date": "1953-13-01"}
+    file = write(tmp_path, {**ANA, **income}, {**ANA, "cpf": "1", "birth_date": "9999-01-01"}, {**ANA, "name": ""}, "{")
+    with pytest.raises(CommandError) as caught:
+        operations.load_people(tmp_path, file)
+    before, _, faults = str(caught.value).partition(" nothing was loaded. ")
+    assert before == f"{file}:"
+    assert [fault.rpartition(": ")[0] for fault in faults.split("; ")] == [
+        *("line 1: birth_date", "line 1: income.source", "line 2: birth_date", "line 2: cpf", "line 3: name", "line 4: line"),
+    ]
+    assert "must be one of management, self_employed" in faults

@@ -50,12 +50,30 @@ def test_all_of_it_is_optional() -> None:
     ({"address": {"country": "BR"}, "income": {"source": "gold"}}, ["address.country", "income.source"]),
     ({"income": {"monthly_cents": 2**53}}, ["income.monthly_cents"]),
     ({"asets": []}, ["asets"]),
+    ({"birth_date": "9999-01-01"}, ["birth_date"]),
+    ({"assets": [{"kind": "boat", "value_cents": -1}, {"kind": "ship"}]}, ["assets[0].kind", "assets[0].value_cents", "assets[1].kind"]),
 ])  # fmt: skip
 def test_wrong_members_are_named(members: dict[str, Any], fields: list[str]) -> None:
     """Each wrong member is named where it stands; nothing is guessed or dropped."""
     with pytest.raises(InvalidInput) as caught:
         read_record(LINE | members)
     assert [wrong["field"] for wrong in caught.value.fields] == fields
+
+
+def test_what_a_member_may_be_is_said() -> None:
+    """Every word of a choice, however deep it stands, and a date as it is written."""
+    with pytest.raises(InvalidInput) as caught:
+        read_record({"assets": [{"kind": "boat", "value_cents": 1}], "birth_date": "tomorrow", "address": {"state": "Rio"}})
+    assert [wrong["detail"] for wrong in caught.value.fields] == [
+        "must be two capital letters",
+        "must be one of real_estate, life_insurance, vehicle, other, savings, bonds",
+        "must be a date, YYYY-MM-DD",
+    ]
+
+
+def test_a_postal_code_has_its_hyphen() -> None:
+    """In Base B, whether it was given or not."""
+    assert read_record({"address": {"postal_code": "59000000"}}).address == Address(postal_code="59000-000")
 
 
 def test_a_file_of_people(tmp_path: Path) -> None:
