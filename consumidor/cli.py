@@ -1,5 +1,7 @@
 """The `consumidor` command: thin doors to what does the work. Exit status 0 done, 1 failed, 2 wrong use."""
 
+import errno
+import io
 import os
 import re
 import sys
@@ -28,13 +30,23 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; wrong settings are wrong use (2), all else that is refused has failed (1)."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no such letter shows its number
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
         except ConsumidorError as error:
             click.secho(f"consumidor: {error.detail}", fg="red", err=True)
             ctx.exit(2 if isinstance(error, SettingsError) else 1)
         except TimeoutError as error:
             click.secho(f"consumidor: {str(error) or 'no answer in time'}", fg="red", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads on: click's to end
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            click.secho(f"consumidor: {where}{error.strerror or error}", fg="red", err=True)
+            _drop_output()
             ctx.exit(1)
         except ModuleNotFoundError as error:
             click.secho(f"consumidor: {_needed(error)}", fg="red", err=True)
@@ -42,6 +54,16 @@ class Cli(click.Group):
         except KeyboardInterrupt:
             click.secho("consumidor: stopped", err=True)
             ctx.exit(1)
+        else:
+            return result
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again at the interpreter's end, where it would be a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _needed(error: ModuleNotFoundError) -> str:

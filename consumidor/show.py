@@ -12,7 +12,7 @@ def show(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, as_json: bool
     """Print rows (or one) to standard output: as a table, or as one JSON document where asked or rich is missing."""
     console = None if as_json else _console()
     if console is None:
-        print(json.dumps(rows, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
+        print(_json(rows))
         return
     from rich.table import Table  # noqa: PLC0415 - an extra, wanted only here
 
@@ -23,6 +23,17 @@ def show(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, as_json: bool
     for row in listed:
         table.add_row(*(_text(row.get(name)) for name in dict.fromkeys(name for row in listed for name in row)))
     console.print(table)
+
+
+def _json(rows: object) -> str:
+    """With letters as they are, where standard output has them; else as JSON's own escapes."""
+    indent = 2 if sys.stdout.isatty() else None
+    text = json.dumps(rows, ensure_ascii=False, indent=indent, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(rows, indent=indent, default=str)
+    return text
 
 
 def _console() -> Any:

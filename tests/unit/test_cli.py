@@ -1,6 +1,7 @@
 """The command line's own rules, without a stack: what counts as wrong use, and what as failed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,42 @@ def test_wrong_use(line: str) -> None:
     """What cannot be meant is said with the usage, status 2."""
     result = CliRunner().invoke(cli.main, line.split())
     assert (result.exit_code, result.stderr.startswith("Usage: ")) == (2, True)
+
+
+def run(program: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """A program around the command line, in a process of its own."""
+    return subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False, **options)
+
+
+def test_a_standard_output_without_the_letters() -> None:
+    """JSON has its own escapes for them; what else is printed has their numbers."""
+    program = """if True:
+        import sys
+        from consumidor import cli
+        from consumidor.show import show
+        cli.main.commands["score"].callback = lambda as_json, **_: show({"name": "N\u00f3brega \u2192"}, as_json=as_json)
+        cli.main()"""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for extra in ("--json", ""):
+        done = run(program.replace("cli.main()", f"cli.main('score 1 {extra}'.split())"), env=environment, stdout=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("\\u00f3" if extra else "\\xf3") in done.stdout
+        assert not extra or json.loads(done.stdout) == {"name": "N\u00f3brega \u2192"}
+
+
+def test_a_full_disk_is_one_line() -> None:
+    """What is printed and cannot be written is said, status 1."""
+    program = """if True:
+        from consumidor import cli
+        cli.main.commands["token"].callback = lambda **_: print("x" * 100)
+        cli.main("token --client acme".split())"""
+    with Path("/dev/full").open("w") as full:
+        done = run(program, stdout=full)
+    assert (done.returncode, done.stderr) == (1, "consumidor: No space left on device\n")
+
+
+def test_a_home_that_cannot_be_made_is_one_line() -> None:
+    """And status 1."""
+    result = CliRunner().invoke(cli.main, ["up", "--home", "/proc/nope"])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert "/proc/nope" in result.output
