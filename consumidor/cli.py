@@ -15,7 +15,7 @@ import click
 
 from consumidor.errors import CommandError, ConsumidorError, SettingsError
 from consumidor.settings import Settings
-from consumidor.show import show
+from consumidor.show import show, show_parts
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Those of the models, written again: to load them would slow every command down, and a test holds the two together.
@@ -54,6 +54,8 @@ class Cli(click.Group):
         except KeyboardInterrupt:
             click.secho("consumidor: stopped", err=True)
             ctx.exit(1)
+        else:
+            return result
         else:
             return result
 
@@ -120,7 +122,9 @@ def main() -> None:
 @click.option("--worker-threads", type=click.IntRange(1, 64), default=4, show_default=True)
 @click.option("--demo", is_flag=True, help="Show one request down each path when ready, then keep serving.")
 def up(home: Path, port: int, people: int, worker_threads: int, demo: bool) -> None:
-    """Start every server and service on this machine, and serve until Ctrl-C; the data stays in --home.
+    """Start every server and service, serve until Ctrl-C.
+
+    The data stays in --home, and the next start is on it.
 
     \b
     Examples:
@@ -137,7 +141,12 @@ def up(home: Path, port: int, people: int, worker_threads: int, demo: bool) -> N
 @home_option
 @json_option
 def demo(home: Path, as_json: bool) -> None:
-    """One request down each path against the running stack: answers and times."""
+    """One request down each path: answers and times.
+
+    \b
+    Example:
+      consumidor demo
+    """  # noqa: D301
     _demo(home, as_json=as_json)
 
 
@@ -199,7 +208,7 @@ def _seconds(_: click.Context, __: click.Parameter, timeout: float) -> float:
 @home_option
 @json_option
 def people(cpf: str | None, purpose: str, client: str, timeout: float, waiting: bool, home: Path, as_json: bool) -> None:
-    """Ask Base A about CPF through the queues, and wait for the response.
+    """Ask Base A about CPF, and wait for the response.
 
     \b
     Examples:
@@ -214,9 +223,21 @@ def people(cpf: str | None, purpose: str, client: str, timeout: float, waiting: 
             _show_waiting(bureau, as_json=as_json)
             return
         answer = bureau.ask(cpf, purpose, timeout)
-    show(_document(answer), as_json=as_json)
+    _show_answer(_document(answer), answer.link_bytes, as_json=as_json)
     if answer.status == "failed":
         raise CommandError(f"the request failed: {answer.error.title}")
+
+
+def _show_answer(document: dict[str, Any], link_bytes: int | None, *, as_json: bool) -> None:
+    if as_json or not document.get("report"):
+        show(document, as_json=as_json)
+        return
+    report = document["report"]
+    where = f"by link, {link_bytes:,} bytes, length and SHA-256 as promised" if link_bytes else "in the queue"
+    document = {name: value for name, value in document.items() if name != "report"} | {"delivered": where}
+    person = {name: report[name] for name in ("cpf", "name", "total_open_cents")}
+    parts = {"person": "Person", "address": "Address", "debts": "Debts"}
+    show_parts(document | {"person": person, "address": report["address"], "debts": report["debts"]}, parts, as_json=False)
 
 
 def _show_waiting(bureau: Any, *, as_json: bool) -> None:
@@ -248,9 +269,15 @@ def _document(answer: Any) -> dict[str, Any]:
 @home_option
 @json_option
 def score(cpf: str, client: str, language: str, home: Path, as_json: bool) -> None:
-    """The credit score of CPF, with its reasons."""
+    """The credit score of CPF, with its reasons.
+
+    \b
+    Examples:
+      consumidor score 465.092.081-72
+      consumidor score 524.432.897-29 --language pt --json
+    """  # noqa: D301
     with _client_of(home, client) as bureau:
-        show(bureau.score(cpf, language), as_json=as_json)
+        show_parts(bureau.score(cpf, language), {"reasons": "Where points were lost"}, as_json=as_json)
 
 
 @main.group()
@@ -267,12 +294,21 @@ def events() -> None:
 @home_option
 @json_option
 def events_get(cpf: str, kind: str | None, limit: int, latest: bool, client: str, home: Path, as_json: bool) -> None:
-    """The events of CPF, newest first."""
+    """The events of CPF, newest first.
+
+    \b
+    Examples:
+      consumidor events get 465.092.081-72 --kind card_purchase --limit 50
+      consumidor events get 465.092.081-72 --latest
+    """  # noqa: D301
     from itertools import islice  # noqa: PLC0415
 
+    if latest and kind:
+        raise click.UsageError("--latest is of every kind: leave --kind out")
     with _client_of(home, client) as bureau:
         if latest:
-            show(bureau.latest(cpf), as_json=as_json)
+            found = bureau.latest(cpf)
+            show(found if as_json else [{"latest": name, **(event or {})} for name, event in found.items()], as_json=as_json)
         else:
             filters = {"limit": min(limit, 100)} | ({"kind": kind} if kind else {})
             show(list(islice(bureau.events(cpf, **filters), limit)), as_json=as_json)
@@ -285,7 +321,11 @@ def events_get(cpf: str, kind: str | None, limit: int, latest: bool, client: str
 def events_publish(file: Path, home: Path, as_json: bool) -> None:
     """Send the events in FILE (JSON lines) to the feed queue.
 
+    A bureau_inquiry counts from the bureau's own services alone: anyone else's becomes a dead letter.
+
     \b
+    Example:
+      consumidor events publish purchases.jsonl
     A line: {"event_id": "...", "cpf": "...", "kind": "card_purchase", "occurred_at": "2026-11-22T20:15:00Z",
              "institution": "...", "amount": 12990, "currency": "BRL", "details": {}}
     """  # noqa: D301
@@ -299,9 +339,11 @@ def events_publish(file: Path, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def load(file: Path, home: Path, as_json: bool) -> None:
-    """Load your own people from FILE (JSON lines) into Bases A and B of the running stack.
+    """Load people of your own from FILE into Bases A and B.
 
     \b
+    Example:
+      consumidor load people.jsonl
     A line: {"cpf": "...", "name": "...", "address": {"street": "...", "city": "...", "state": "SP", "postal_code": "..."},
              "debts": [{"creditor": "...", "amount_cents": 12990, "due_on": "2026-03-10", "status": "open"}]}
     and, for Base B, any of "birth_date": "1953-01-01",
@@ -327,7 +369,9 @@ def _folder(_: click.Context, __: click.Parameter, to: str) -> str:
 @home_option
 @json_option
 def extract(to: str, scheduler: str | None, home: Path, as_json: bool) -> None:
-    """Extract Base B to partitioned Parquet; a second run continues where the first stopped.
+    """Extract Base B to partitioned Parquet.
+
+    A second run continues where the first stopped. Readers of Parquet take the folder `data` in it as one table.
 
     \b
     Examples:
@@ -358,10 +402,19 @@ def dlq() -> None:
 @home_option
 @json_option
 def dlq_list(queue: str, home: Path, as_json: bool) -> None:
-    """The dead letters of QUEUE: reason, age and size, never their content."""
+    """The dead letters of QUEUE: reason, age and size, never their content.
+
+    \b
+    Example:
+      consumidor dlq list people-requests
+    """  # noqa: D301
     from consumidor.local import operations  # noqa: PLC0415
 
-    show(operations.list_dead_letters(home, queue), as_json=as_json, title=f"Dead letters of {queue}")
+    letters = operations.list_dead_letters(home, queue)
+    if letters or as_json:
+        show(letters, as_json=as_json, title=f"Dead letters of {queue}")
+    else:
+        click.echo(f"no dead letters in {queue}")
 
 
 @dlq.command("redrive")
@@ -369,7 +422,12 @@ def dlq_list(queue: str, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def dlq_redrive(queue: str, home: Path, as_json: bool) -> None:
-    """Send the dead letters of QUEUE back to it; each is deleted only once it is sent."""
+    """Send the dead letters of QUEUE back to it; each is deleted only once it is sent.
+
+    \b
+    Example:
+      consumidor dlq redrive events-feed
+    """  # noqa: D301
     from consumidor.local import operations  # noqa: PLC0415
 
     show(operations.redrive(home, queue), as_json=as_json)
@@ -385,7 +443,13 @@ def audit() -> None:
 @home_option
 @json_option
 def audit_verify(bucket: str | None, home: Path, as_json: bool) -> None:
-    """Recompute the inquiry log's hash chains and hold them against the checkpoints; exit 1 on any difference."""
+    """Recompute the inquiry log's hash chains and hold them against the checkpoints; exit 1 on any difference.
+
+    \b
+    Examples:
+      consumidor audit verify
+      consumidor audit verify --bucket CHECKPOINTS       deployed: the rest from the settings of `migrate`
+    """  # noqa: D301
     if bucket is None:
         from consumidor.local import operations  # noqa: PLC0415
 
@@ -417,7 +481,13 @@ def keys() -> None:
 @home_option
 @json_option
 def keys_rotate(which: str, home: Path, as_json: bool) -> None:
-    """Rotate the issuer's token key (default), or Base A's data key for new rows; what the old key made stays good."""
+    """Rotate the issuer's token key (default), or Base A's data key for new rows; what the old key made stays good.
+
+    \b
+    Examples:
+      consumidor keys rotate
+      consumidor keys rotate data
+    """  # noqa: D301
     from consumidor.local import operations  # noqa: PLC0415
 
     show(operations.rotate_keys(home, which), as_json=as_json)
@@ -425,7 +495,7 @@ def keys_rotate(which: str, home: Path, as_json: bool) -> None:
 
 @process
 def api(settings: Settings) -> None:
-    """The people API (a deployed process; settings from the environment)."""
+    """The people API, as deployed: settings from the environment."""
     from consumidor import web  # noqa: PLC0415
     from consumidor.people.api import build_api  # noqa: PLC0415
 
@@ -434,7 +504,7 @@ def api(settings: Settings) -> None:
 
 @process
 def worker(settings: Settings) -> None:
-    """The people worker (a deployed process; settings from the environment)."""
+    """The people worker, as deployed."""
     from consumidor.people import worker as people_worker  # noqa: PLC0415
 
     people_worker.run(settings, people_worker.build_worker(settings))
@@ -442,7 +512,7 @@ def worker(settings: Settings) -> None:
 
 @process
 def score_api(settings: Settings) -> None:
-    """The score service (a deployed process; settings from the environment)."""
+    """The score service, as deployed."""
     from consumidor.score.api import serve  # noqa: PLC0415
 
     serve(settings)
@@ -451,7 +521,7 @@ def score_api(settings: Settings) -> None:
 @process
 @json_option
 def migrate(settings: Settings, as_json: bool) -> None:
-    """Create or upgrade the bases that the settings name (a deployed process)."""
+    """Create or upgrade the bases that the settings name."""
     from consumidor.migrate import migrate_all  # noqa: PLC0415
 
     started = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PIPED_WIDTH = 160  # columns where no terminal says how wide it is
+MOST_ROWS = 20  # of a part of a document
 
 
 def show(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
@@ -23,6 +24,19 @@ def show(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, as_json: bool
     for row in listed:
         table.add_row(*(_text(row.get(name)) for name in dict.fromkeys(name for row in listed for name in row)))
     console.print(table)
+
+
+def show_parts(document: Mapping[str, Any], parts: Mapping[str, str], *, as_json: bool) -> None:
+    """Print a document, each of its members named in `parts` (with its title) as a table of its own; as one JSON document where asked."""
+    if as_json or _console() is None:
+        show(document, as_json=True)
+        return
+    show({name: value for name, value in document.items() if name not in parts}, as_json=False)
+    for name, title in parts.items():
+        rows = document.get(name) or []
+        if isinstance(rows, Mapping) or rows:
+            more = f", the first {MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else ""
+            show(rows if isinstance(rows, Mapping) else rows[:MOST_ROWS], as_json=False, title=title + more)
 
 
 def _json(rows: object) -> str:

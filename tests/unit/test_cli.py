@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,8 @@ from consumidor import cli
 from consumidor.client import Answer
 from consumidor.events.model import KINDS
 from consumidor.people.model import PURPOSES, Delivery, ResponseError
+from consumidor.settings import PROCESSES
+from consumidor.show import show_parts
 
 
 class Bureau:
@@ -127,12 +130,38 @@ def test_answers_that_came_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["people", "people 1 --waiting", *(f"people 1 --timeout {seconds}" for seconds in ("inf", "nan", "-1", "-inf", "1e9", "x"))],
+    [
+        "people",
+        "people 1 --waiting",
+        "events get 1 --latest --kind card_purchase",
+        *(f"people 1 --timeout {seconds}" for seconds in ("inf", "nan", "-1", "-inf", "1e9", "x")),
+    ],
 )
 def test_wrong_use(line: str) -> None:
     """What cannot be meant is said with the usage, status 2."""
     result = CliRunner().invoke(cli.main, line.split())
     assert (result.exit_code, result.stderr.startswith("Usage: ")) == (2, True)
+
+
+def test_every_command_says_what_it_does_and_how() -> None:
+    """The list of commands cuts no sentence off, and all but the deployed processes show an example."""
+    assert "..." not in CliRunner().invoke(cli.main, ["--help"]).output
+    for command in (cli.main, *(one for one in cli.main.commands.values() if isinstance(one, click.Group))):
+        for one in command.commands.values():
+            if not isinstance(one, click.Group) and one.name not in PROCESSES:
+                assert "\n    Example" in (one.help or "") or "\nExample" in (one.help or ""), one.name
+
+
+def test_a_document_in_parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What people read is tables, at most 20 rows of each; what programs read is the document."""
+    monkeypatch.setenv("COLUMNS", "100")
+    document = {"score": 423, "reasons": [{"code": f"r{number}"} for number in range(25)]}
+    show_parts(document, {"reasons": "Where points were lost"}, as_json=False)
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("423", "r0", "r19", "the first 20 of 25"))
+    assert "r20" not in shown
+    show_parts(document, {"reasons": "Where points were lost"}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == document
 
 
 def run(program: str, **options: Any) -> "subprocess.CompletedProcess[str]":
