@@ -56,8 +56,6 @@ class Cli(click.Group):
             ctx.exit(1)
         else:
             return result
-        else:
-            return result
 
 
 def _drop_output() -> None:
