@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,7 +151,7 @@ def test_every_command_says_what_it_does_and_how() -> None:
     for command in (cli.main, *(one for one in cli.main.commands.values() if isinstance(one, click.Group))):
         for one in command.commands.values():
             if not isinstance(one, click.Group) and one.name not in PROCESSES:
-                assert "\nExample" in (one.help or ""), one.name
+                assert re.search(r"\n *Examples?:\n", one.help or ""), one.name
 
 
 def test_a_document_in_parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
