@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from consumidor import cpf
-from consumidor.errors import CommandError, InvalidInput, UntrustedSender
+from consumidor.errors import CommandError, InvalidInput
 from consumidor.events.model import MESSAGE_EVENTS, MESSAGE_VERSION, Event, read_event
 from consumidor.queues import Outgoing, send_all
 
@@ -72,11 +72,9 @@ def publish_file(path: Path, sqs: "SQSClient", queue_url: str) -> int:
 def _fault(line: bytes, now_ms: int) -> str | None:
     try:
         line.decode()  # a reader skips over what it ignores
-        read_event(line, now_ms, cpf.parse, trusted=False)
+        read_event(line, now_ms, cpf.parse)
     except UnicodeDecodeError:
         return "event: is not UTF-8"
     except InvalidInput as error:
         return error.detail
-    except UntrustedSender as error:  # the feed would refuse it
-        return f"kind: {error.detail}"
     return None

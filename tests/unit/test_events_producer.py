@@ -94,16 +94,6 @@ def test_a_line_that_could_not_be_sent_or_read_again(tmp_path: Path, line: bytes
     assert queue.bodies == []
 
 
-def test_an_inquiry_is_not_an_outsiders_to_report(tmp_path: Path) -> None:
-    """What the feed would refuse from this sender is refused here, where its sender sees it."""
-    file, queue = tmp_path / "events.jsonl", Queue()
-    file.write_text(json.dumps(wire("a", kind="bureau_inquiry")))
-    said = "nothing was sent. line 1: kind: only the bureau's own services report inquiries$"
-    with pytest.raises(CommandError, match=said):
-        publish_file(file, queue, "url")  # type: ignore[arg-type]  # as above
-    assert queue.bodies == []
-
-
 def test_only_the_first_wrong_lines_are_named(tmp_path: Path) -> None:
     """A file that is wrong throughout gives one readable line."""
     file = tmp_path / "events.jsonl"
