@@ -36,6 +36,7 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 bench: $(VENV)/.local $(VENV)/.test
 	$(if $(ONLY),,$(MAKE) scale)
 	$(BIN)/python -m benchmarks.ratios $(ONLY)
+	$(if $(ONLY),,$(BIN)/python -m benchmarks.profiles)
 	$(BIN)/python -m benchmarks.figures
 
 # What more people and more threads cost: 10,000, 100,000 and 1,000,000 people in one run, 11 GB in TMPDIR. Fewer: make scale SIZES=10000,100000.

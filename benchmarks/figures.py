@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.measure import RESULTS, ROOT, write_text
 
-_FIGURE = re.compile(r"(?P<number>-?\d[\d,]*(?:\.\d+)?)(?P<close>\**)<!-- figure: (?P<file>[\w./-]+)#(?P<key>[^ ]+) -->")
+_FIGURE = re.compile(r"(?P<number>-?\d[\d,]*(?:\.\d+)?)(?P<close>\**)<!-- figure: (?P<file>[\w./-]+)#(?P<key>[^<>]+?) -->")
 _MENTION = "<!-- figure:"
 
 

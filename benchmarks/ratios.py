@@ -168,41 +168,39 @@ def _beside(rows: Mapping[str, Any], known: list[str]) -> list[str]:
     return [f"- {rows[name]['comparison']} ({name}): {numbers}" for numbers, name in shown.items()]
 
 
-# Why a figure misses its target, where a profile told; shown only while it does.
+# Why a figure misses its target, where a profile told (results/profiles.json, by benchmarks.profiles); shown only while it does.
 REMARKS: dict[str, str] = {
-    "score-bare": (
-        "nearly all of the bare route is the driver. What stands around the read is, by profile: the log line, the inquiry event and its "
-        "share of a send every tenth of a second (a call of boto3 costs 2 ms of CPU, whatever it carries, so that the share shrinks as "
-        "requests grow), the middleware that authenticates and observes, then score, token and CPF. Mended: the driver's timer around "
-        "each of its steps, `find_one`'s cursor of one document, check digits in a loop, a system call a trace id."
+    "score-bare": "with few connections no two questions come in one turn, and the read is the bare route's own; see score-at-1.",
+    "score-flask": "by CPU a blocking driver is cheaper a read than an asynchronous one; what Flask itself takes hides that or does not.",
+    "token-cache-hit": "hashing the token is three quarters of it; on a core to itself it is under the target.",
+    "token-cache": (
+        "verifying a 2048-bit signature is too quick on this machine (miss and hit stand beside): to find a token in less than its SHA-256 "
+        "and a look-up take would be another cache. Mended: two calls fewer a hit."
     ),
-    "score-fastapi": (
-        "both share token check, read, score and event with us, and the read alone is more than half of a request; metrics as FastAPI's "
-        "own pages write them (`@app.middleware`) would make it slower, which was not measured here."
-    ),
-    "score-flask": (
-        "by CPU a blocking driver is cheaper than an asynchronous one: pymongo's costs a third less a read. Flask's threads answer fewer "
-        "requests at once for it, which CPU time does not show."
-    ),
-    "token-cache-hit": (
-        "hashing the token and looking the client up in the registry, which a client that was removed must not outlive by more than a "
-        "second, are nearly all of it; on a core to itself it is under the target."
-    ),
-    "token-cache": "as above: the hit is slower than on a core to itself, the signature less so.",
     "worker-raw": (
-        "the Ed25519 signature of each message is more than half of all that the worker does beside SQS and PostgreSQL; then unsealing "
-        "and JSON, the log line, metrics. Mended: a message's header and claims were parsed three times."
+        "what the worker does beside SQS and PostgreSQL is, by profile, verifying each message (Ed25519), unsealing and JSON, the log line "
+        "and metrics. Mended: a message's header and claims were parsed three times."
     ),
-    "seeding-copy": "on two cores the sealing thread takes time from PostgreSQL and from the thread that writes the COPY.",
-    "feed-bulk": "reading, checking and encoding the events is Python beside a server that is busy on the same two cores.",
+    "seeding-copy": (
+        "psycopg's binary rows are most of it, by profile, and sealing in the thread beside them takes what is left of two cores from "
+        "PostgreSQL; the raw COPY has all bytes ready."
+    ),
+    "feed-bulk": (
+        "more than half of the handler's own CPU, by profile, is reading and checking the events, a seventh is the bulk's body: Python "
+        "beside a server that is busy on the same two cores."
+    ),
     "extraction-pandas": (
-        "SecantusDB, one process, sends documents hardly faster than a cursor reads them, and finds a range of buckets by its index slower "
-        "than the whole collection (about half as fast): what is saved in the client is not the limit here. Not measured on mongod."
+        "Base B's stand-in is the limit: taking all documents from it and looking at none takes nine tenths of our time "
+        "(extraction-drain), so that hardly more can be had here. By CPU of the process that extracts: "
+        "extraction-cpu. Not measured on mongod."
     ),
     "extraction-memory": "of a base this small the constant part (threads' buffers, Parquet's writer) is most of it; see the peak beside.",
-    "extraction-workers": "the same server feeds both workers, from the same two cores.",
+    "extraction-workers": "the same server feeds both workers, from the same two cores; two workers together reach what it can send.",
     "size-people": "the emulator's queue is nearly all of it; see size-base-a for what the base adds. Not profiled further.",
-    "size-base-a": "the plan is the same (index look-ups); more of the base is out of caches. Not profiled further.",
+    "size-base-a": (
+        "the plan is the same (index look-ups), and a million's pages were cold: turn by turn the figure falls to half as they are read "
+        "(`turns_us` in results/scale.json). Mended since: a load ends with a vacuum, so that first readers need not mark pages as written."
+    ),
     "size-score": "a look-up by `_id` all the same; more of the base is out of SecantusDB's cache of 256 MB. Not profiled further.",
     "size-latest": "three documents by id all the same; more segments on one node. Not profiled further.",
     "size-search": "more segments to look into, on one node with two shards. Not profiled further.",

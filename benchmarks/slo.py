@@ -17,9 +17,9 @@ from consumidor.errors import CommandError
 KEYS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "failures_percent")  # what a threshold can be on
 THRESHOLDS: dict[str, dict[str, float]] = {
     PEOPLE: {"p95_ms": 1_000, "p99_ms": 1_500, "failures_percent": 0},
-    SCORE: {"p95_ms": 200, "p99_ms": 400, "failures_percent": 0},
-    LATEST: {"p95_ms": 450, "p99_ms": 750, "failures_percent": 0},
-    PAGE: {"p95_ms": 600, "p99_ms": 1_000, "failures_percent": 0},
+    SCORE: {"p95_ms": 150, "p99_ms": 300, "failures_percent": 0},
+    LATEST: {"p95_ms": 350, "p99_ms": 600, "failures_percent": 0},
+    PAGE: {"p95_ms": 450, "p99_ms": 750, "failures_percent": 0},
 }
 
 

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from drawing import INK, PATHS, QUIET, draw_percentiles
+from IPython.display import Markdown, display
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the benchmarks are no part of the package
 
 from benchmarks.load_results import read_run
 from benchmarks.measure import RESULTS
+from consumidor.errors import CommandError
+from tests.faults import table
 
 # What names of entries and figures begin with, longest first where two would do, and the path they are about.
 _PATHS = {"people": "people", "worker": "people", "seeding": "people", "size-people": "people", "size-base-a": "people", "base-a": "people",
@@ -31,10 +34,10 @@ class Run(NamedTuple):
 
 
 def load_runs() -> dict[str, Run]:
-    """Every run of Locust there is, by its name, the longest first; says of each what it is, or that there is none.
+    """Every run of Locust there is, by its name, the longest first; says of each what it is.
 
     Raises:
-        CommandError: one is not whole; says what is missing.
+        CommandError: there is none, or one is not whole; says what is missing.
     """
     found = {file.parent.name: _load_run(file.parent) for file in RESULTS.glob("*/run.json")}
     runs = dict(sorted(found.items(), key=lambda one: -one[1].facts["duration_s"]))
@@ -42,7 +45,7 @@ def load_runs() -> dict[str, Run]:
         model = facts["model"].partition(":")[0]
         print(f"{name:12} {where(facts)}; {model} model, {facts['mix']} mix, {facts['duration_s']:.0f} s")
     if not runs:
-        print("load         not measured yet: `make load` does")
+        raise CommandError("no load was measured: `make load` does")
     return runs
 
 
@@ -58,14 +61,19 @@ def _load_run(folder: Path) -> Run:
     return Run(facts, course)
 
 
-def results(name: str) -> dict[str, Any] | None:
-    """A results file; None, and a line that says so, where nothing was measured yet."""
-    file = RESULTS / f"{name}.json"
-    if not file.exists():
-        print(f"{name:12} not measured yet: `make bench` does")
-        return None
-    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    print(f"{name:12} {where(next(iter(found['contexts'].values())) if 'contexts' in found else found)}")
+def results(name: str) -> dict[str, Any]:
+    """A results file; says where it was measured, and of what.
+
+    Raises:
+        CommandError: there is none, or it cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{name} was not measured: `make {'faults' if name == 'faults' else 'bench'}` does") from error
+    taken = [f"taken on {found['taken_on']}"] if "taken_on" in found else []
+    for text in taken + list(dict.fromkeys(map(where, found.get("contexts", {"": found} if "commit" in found else {}).values()))):
+        print(f"{name:12} {text}")
     return found
 
 
@@ -143,7 +151,7 @@ def draw_sizes(scale: Mapping[str, Any]) -> None:
         p50 = [row["paths"][path]["p50_us"] / 1000 for row in scale["sizes"]]
         axes.loglog(people, p50, marker="o", color=colour, ls="--" if path in {"base-a", "search"} else "-", label=path)
     axes.set(xlabel="people in the bases, log axis", ylabel="p50, milliseconds, log axis")
-    axes.set_title("What a request costs does not grow with the number of people")
+    axes.set_title("A hundred times the people change no path's p50 much")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -176,6 +184,11 @@ def draw_simulation(simulation: Mapping[str, Any]) -> None:
     waits.set(xlabel="longest wait, seconds")
     fates.set_title("A burst of ten times is refused at the door, or waits")
     fates.legend(loc="lower center", bbox_to_anchor=(0.5, -0.55), ncols=3)
+
+
+def show_faults(faults: Mapping[str, Any]) -> None:
+    """The tables of the README: each crash and each outage."""
+    display(Markdown(table.draw(dict(faults))))
 
 
 def growth(scale: Mapping[str, Any]) -> dict[str, float]:

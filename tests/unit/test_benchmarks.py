@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import figures, load_bodies, load_results, ratios, scale, simulation, slo
+from benchmarks import figures, load_bodies, load_results, measure, profiles, ratios, scale, simulation, slo
 from benchmarks.locust_tables import ENTRIES, HEADLINES, MIXES
-from benchmarks.measure import RESULTS, Took, in_turns, ratio
+from benchmarks.measure import RESULTS, ROOT, Took, in_turns, ratio
 from consumidor.errors import CommandError
 from consumidor.local import synthetic
 from consumidor.local.seeding import SEED
@@ -26,6 +27,14 @@ from consumidor.local.seeding import SEED
 def test_every_figure_in_a_text_is_what_its_file_says(path: Path) -> None:
     """Each number of README, notebooks and the other texts that names a results file agrees with it."""
     assert list(figures.wrong_figures(path.read_text("utf-8"), path.name)) == []
+
+
+def test_the_readme_names_where_its_figures_come_from() -> None:
+    """What it costs and what it survives are figures of results files, none of them typed in by hand."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"<!-- figure: (\S+?)#", text))
+    assert named == {"ratios.json", "load/run.json", "faults.json"}
+    assert text.count("<!-- figure:") > 40
 
 
 @pytest.fixture
@@ -253,9 +262,22 @@ def test_the_cpu_time_of_children_that_are_gone() -> None:
         process, seen = psutil.Process(parent.pid), 0
         while seen == 0 or process.children():
             seen += len(process.children())
-        spent = scale.cpu_seconds(process)
+        spent = measure.cpu_seconds(process)
         parent.communicate(b"\n")
     assert spent >= 0.5
+
+
+def test_a_profile_is_of_our_side() -> None:
+    """Shares are of the samples below our function alone; a function counts once a stack, and glue not at all."""
+    stacks = """\
+<module> (x.py:1);round (consumidor/people/worker.py:9);verify (consumidor/people/request_token.py:5);run (threading.py:1) 30
+<module> (x.py:1);round (consumidor/people/worker.py:9);send (consumidor/queues.py:5);send (consumidor/queues.py:7) 10
+<module> (x.py:1);fill (benchmarks/ratios_people.py:9);sign (jwt/api.py:5) 500
+"""
+    found = profiles.shares(stacks, "round (consumidor/people/worker.py")
+    assert found == {
+        "samples": 40, "shares": {"verify (consumidor/people/request_token.py)": 0.75, "send (consumidor/queues.py)": 0.25},
+    }  # fmt: skip
 
 
 SCALING = simulation.ENVIRONMENTS["prd"].worker_scaling

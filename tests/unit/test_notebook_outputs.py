@@ -54,3 +54,13 @@ def test_only_what_matters_is_kept(path: Path) -> None:
     assert [cell["metadata"] for cell in notebook["cells"] if cell["metadata"]] == []
     assert notebook["metadata"].keys() == {"kernelspec", "language_info"}
     assert notebook["metadata"]["language_info"] == {"name": "python"}
+
+
+def test_the_load_report_is_of_these_results() -> None:
+    """Its outputs name the commit of every result there is: it was run after the last of them was taken."""
+    report, results = NOTEBOOKS[0].parent / "06_load_report.ipynb", NOTEBOOKS[0].parents[1] / "benchmarks" / "results"
+    files = [json.loads((results / name).read_text("utf-8")) for name in ("ratios.json", "scale.json", "simulation.json", "faults.json")]
+    files += [json.loads(file.read_text("utf-8")) for file in results.glob("*/run.json")]
+    commits = {one["commit"] for file in files for one in file.get("contexts", {"": file} if "commit" in file else {}).values()}
+    assert len(commits) > 3
+    assert {commit for commit in commits if commit not in shown(report)} == set()
