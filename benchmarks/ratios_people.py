@@ -13,7 +13,7 @@ from benchmarks.measure import Figure, Took, in_turns, microseconds, ratio, time
 from benchmarks.peers import one_by_one_worker
 from benchmarks.peers.raw_calls import RawCalls
 from benchmarks.stack import Place, Stack
-from consumidor import aws, cpf, queues
+from consumidor import aws, cpf, packing, queues
 from consumidor.local import synthetic
 from consumidor.local.aws import Aws
 from consumidor.local.seeding import SEED
@@ -60,7 +60,7 @@ def bench(stack: Stack, clients: int, threads: int = 1) -> Iterator[Bench]:
     base = stack.info["people_requests_queue"].removesuffix("people-requests")
     names = [f"c{number}" for number in range(clients)]
     for name in ("bench-requests", "bench-feed", *(f"bench-responses-{client}" for client in names)):
-        api.sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": str(queues.BATCH_BYTES)})
+        api.sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": str(packing.BATCH_BYTES)})
     settings = stack.settings(
         "worker", PEOPLE_REQUESTS_QUEUE_URL=f"{base}bench-requests", EVENTS_FEED_QUEUE_URL=f"{base}bench-feed",
         PEOPLE_RESPONSES_QUEUE_PREFIX=f"{base}bench-responses-", WORKER_THREADS=str(threads),

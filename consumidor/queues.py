@@ -13,12 +13,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from consumidor.errors import DependencyDown, NoSuchQueue
+from consumidor.packing import BATCH, packed
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
-BATCH = 10  # entries in one SQS call (its quota)
-BATCH_BYTES = 1024 * 1024  # one message and one whole SendMessageBatch alike (quota since August 2025)
 VISIBILITY = 30  # seconds a received message stays with its receiver
 HEARTBEAT = 10.0  # seconds between extensions: two may fail before a message is seen twice
 _NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}  # SQS's two protocols, query and JSON
@@ -92,20 +91,6 @@ def _successful(answer: Mapping[str, Any]) -> set[str]:
 def _entry(number: int, message: Outgoing) -> dict[str, Any]:
     attributes = {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()}
     return {"Id": str(number), "MessageBody": message.body, "MessageAttributes": attributes}
-
-
-def packed(messages: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
-    """Groups, in order, of at most 10 messages and 1 MiB together."""
-    group: list[Outgoing] = []
-    size = 0
-    for message in messages:
-        if group and (len(group) == BATCH or size + message.size > BATCH_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(message)
-        size += message.size
-    if group:
-        yield group
 
 
 def send_all(sqs: "SQSClient", url: str, messages: Sequence[Outgoing]) -> None:

@@ -6,10 +6,11 @@ Nothing is verified, unsealed, packed, logged or counted, and answers are the sa
 import uuid
 from typing import Any
 
+from consumidor.packing import BATCH
 from consumidor.people.request_token import Request
 from consumidor.people.store import PeopleStore
 from consumidor.people.worker import GATHER
-from consumidor.queues import BATCH, VISIBILITY
+from consumidor.queues import VISIBILITY
 from consumidor.settings import Settings
 
 _RESPONSE, _EVENT = "." * 600, "." * 280  # characters, as many as the worker sends for one of these people

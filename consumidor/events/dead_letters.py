@@ -5,16 +5,16 @@ A letter's attribute `sender` is who sent the event, in SQS's own word, so that 
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from consumidor.packing import packed
 from consumidor.settings import Settings
 
 LETTER_BYTES = 1024 * 1024 - 1024  # a body's, at most: SQS's limit less room for the attributes
 REASON, SENDER = "reason", "sender"  # message attributes
-_CALL_ENTRIES, _CALL_BYTES = 10, 1024 * 1024  # of one SendMessageBatch (SQS's quotas)
 log = logging.getLogger(__name__)
 
 
@@ -89,17 +89,3 @@ class DeadLetters:
         answer = self._sqs.send_message_batch(QueueUrl=self._settings.events_feed_dlq_url, Entries=entries)
         done = {entry["Id"] for entry in answer.get("Successful", [])}  # what is not named there is not there
         return [entry["Id"] in done for entry in entries]
-
-
-def packed(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
-    """Groups, in order, of at most 10 letters and 1 MiB together."""
-    group: list[Letter] = []
-    size = 0
-    for letter in letters:
-        if group and (len(group) == _CALL_ENTRIES or size + letter.size > _CALL_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(letter)
-        size += letter.size
-    if group:
-        yield group

@@ -19,7 +19,8 @@ import structlog
 from consumidor import aws, telemetry
 from consumidor.events.feed import Lambda, build_feed
 from consumidor.local.supervisor import Server
-from consumidor.queues import BATCH, delete
+from consumidor.packing import BATCH
+from consumidor.queues import delete
 from consumidor.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumidor import queues
+from consumidor import packing, queues
 from consumidor.errors import ConsumidorError, DependencyDown, UntrustedSender
 from consumidor.events.dead_letters import REASON, SENDER, is_fingerprint
 from consumidor.events.model import read_event, read_message
@@ -117,7 +117,7 @@ def _receive(sqs: "SQSClient", url: str) -> list[Letter]:
     """Up to ten, with who put each there, which `queues.receive` does not ask for."""
     try:
         answer: Any = sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=queues.BATCH, VisibilityTimeout=queues.VISIBILITY,
+            QueueUrl=url, MaxNumberOfMessages=packing.BATCH, VisibilityTimeout=queues.VISIBILITY,
             MessageSystemAttributeNames=["SenderId"], MessageAttributeNames=["All"],
         )  # fmt: skip
     except (ClientError, BotoCoreError) as error:

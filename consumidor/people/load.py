@@ -4,7 +4,6 @@ A person who is there already is replaced, debts and all. With a `source`, how m
 transactions, so that a load which was broken off continues where it stopped.
 """
 
-import codecs
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,8 @@ import msgspec
 import psycopg
 
 from consumidor import cpf
-from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
+from consumidor.errors import DependencyDown, FieldError, InvalidInput
+from consumidor.json_lines import lines
 from consumidor.people.model import Debt, Person
 from consumidor.people.queries import QUERIES
 from consumidor.people.vault import DataKey, Identity, Vault, ensure_data_key
@@ -120,14 +120,14 @@ def read_people(file: Path) -> Iterator[Person]:
     """
     if wrong := wrong_lines(file):
         raise InvalidInput(first_of(wrong))
-    return (_person(line) for _, line in _lines(file))
+    return (_person(line) for _, line in lines(file))
 
 
 def wrong_lines(file: Path) -> list[FieldError]:
     """Every fault of every line, each named as `line <number>: <field>`; raises CommandError as `read_people`."""
     wrong: list[FieldError] = []
     seen: dict[int, int] = {}  # numbers, since a million strings would take three times the memory
-    for number, line in _lines(file):
+    for number, line in lines(file):
         try:
             person = _person(line)
         except InvalidInput as error:
@@ -142,22 +142,6 @@ def first_of(wrong: list[FieldError]) -> list[FieldError]:
     """As many faults as one error names, and how many more there are."""
     more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED_LINES} more"}] if len(wrong) > _NAMED_LINES else []
     return wrong[:_NAMED_LINES] + more
-
-
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, by their numbers; without the mark that some editors put before the first.
-
-    Raises:
-        CommandError: the file cannot be read.
-    """
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                if text.strip():
-                    yield number, text
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _person(line: bytes) -> Person:

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from consumidor import aws, queues, telemetry, web
+from consumidor import aws, packing, queues, telemetry, web
 from consumidor.errors import ConflictingMessage, DependencyDown, ExpiredMessage, NoSuchQueue, SealBroken, UnknownClient
 from consumidor.events import producer
 from consumidor.people import audit
@@ -102,7 +102,7 @@ class Worker:
             self.heartbeat.hold(message.receipt for message in received)
             IN_HAND.inc(len(received))
             messages += received
-            if len(received) < queues.BATCH:
+            if len(received) < packing.BATCH:
                 break
         for message in messages:
             AGE.observe(max(0.0, time.time() - message.sent_at))

@@ -18,7 +18,8 @@ from prometheus_client import Counter
 
 from consumidor.events.model import MESSAGE_EVENTS, Event, inquiry_event
 from consumidor.events.producer import pack
-from consumidor.queues import BATCH, Outgoing, send
+from consumidor.packing import BATCH
+from consumidor.queues import Outgoing, send
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient

@@ -1,6 +1,5 @@
 """Writing people into Base B: a user's own, or made-up ones."""
 
-import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from consumidor import cpf
 from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
+from consumidor.json_lines import lines
 from consumidor.problems import convert
 from consumidor.score.records import Address, Record, document
 from consumidor.score.store import COLLECTION, connect, database_of
@@ -40,30 +40,18 @@ def read_people(file: Path) -> Iterator[tuple[str, Record]]:
     if wrong := wrong_lines(file):
         more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED} more"}] if len(wrong) > _NAMED else []
         raise InvalidInput(wrong[:_NAMED] + more)
-    return (_read_line(line) for _, line in _lines(file))
+    return (_read_line(line) for _, line in lines(file))
 
 
 def wrong_lines(file: Path) -> list[FieldError]:
     """Every fault of every line, each named as `line <number>: <field>`; raises CommandError as `read_people`."""
     wrong: list[FieldError] = []
-    for number, line in _lines(file):
+    for number, line in lines(file):
         try:
             _read_line(line)
         except InvalidInput as error:
             wrong += [{"field": f"line {number}: {fault['field']}", "detail": fault["detail"]} for fault in error.fields]
     return wrong
-
-
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, without the mark that some editors put before the first."""
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                if text.strip():
-                    yield number, text
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _read_line(line: bytes) -> tuple[str, Record]:

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from consumidor import queues
+from consumidor import packing, queues
 from consumidor.errors import NoSuchQueue
 from consumidor.queues import Outgoing
 from tests.queue_double import FakeSqs
@@ -48,7 +48,7 @@ def test_what_is_sent_is_received_with_its_attributes(queue: Queue) -> None:
     assert queues.backlog(queue.sqs, queue.url) == 25
     received: list[queues.Received] = []
     while batch := queues.receive(queue.sqs, queue.url):
-        assert len(batch) <= queues.BATCH
+        assert len(batch) <= packing.BATCH
         received += batch
     assert {(one.body, one.attributes["traceparent"]) for one in received} == {(one.body, one.attributes["traceparent"]) for one in sent}
     assert {one.receive_count for one in received} == {1}

@@ -20,7 +20,10 @@ FORBIDDEN = {
     "pydantic",
 }
 COMMON = {"", ".clients", ".cpf", ".errors", ".events", ".events.base_c", ".events.model", ".events.node", ".events.queries", ".settings"}
-WANTED = {"search": COMMON | {".events.search", ".problems"}, "feed": COMMON - {".clients"} | {".events.feed", ".events.dead_letters"}}
+WANTED = {
+    "search": COMMON | {".events.search", ".problems"},
+    "feed": COMMON - {".clients"} | {".events.feed", ".events.dead_letters", ".packing"},
+}
 
 
 @pytest.mark.parametrize("handler", WANTED)
