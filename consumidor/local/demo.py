@@ -35,7 +35,8 @@ def _people(client: Consumidor, cpf: str) -> list[dict[str, Any]]:
     how = "by link from S3" if delivery.report_url else "in the queue"
     text = answer.status
     if answer.report:
-        text = f"found {how}: {len(answer.report.debts)} debt{'s' * (len(answer.report.debts) != 1)}, {answer.report.total_open_cents / 100:,.2f} BRL open"
+        debts = f"{len(answer.report.debts)} debt{'s' * (len(answer.report.debts) != 1)}"
+        text = f"found {how}: {debts}, {answer.report.total_open_cents / 100:,.2f} BRL open"
     return [
         {"path": "people", "hop": f"POST request about {cpf}", "ms": round((accepted - started) * 1000, 1), "answer": "202"},
         {"path": "people", "hop": "queue, worker, Base A, queue", "ms": round((answered - accepted) * 1000, 1), "answer": text},
