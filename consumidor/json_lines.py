@@ -4,7 +4,9 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from consumidor.errors import CommandError
+from consumidor.errors import CommandError, FieldError
+
+_NAMED = 50  # wrong fields named in one error
 
 
 def lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -21,3 +23,9 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, text
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def first_of(wrong: list[FieldError]) -> list[FieldError]:
+    """As many faults as one error names, and how many more there are."""
+    more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED} more"}] if len(wrong) > _NAMED else []
+    return wrong[:_NAMED] + more

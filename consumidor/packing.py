@@ -1,7 +1,7 @@
 """What goes into one SQS call. Standard library only: the feed Lambda, which loads little, packs by it too."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 BATCH = 10  # entries in one SQS call (its quota)
 BATCH_BYTES = 1024 * 1024  # one message and one whole SendMessageBatch alike (quota since August 2025)
@@ -16,6 +16,17 @@ class Sized(Protocol):
 
 
 Message = TypeVar("Message", bound=Sized)
+
+
+def size_of(body: str, attributes: Mapping[str, str]) -> int:
+    """A message's bytes as `Sized` has them."""
+    return len(body.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())
+
+
+def as_entry(number: int, body: str, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """A message as SendMessageBatch takes it; `number` is its place in the call."""
+    typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+    return {"Id": str(number), "MessageBody": body, "MessageAttributes": typed}
 
 
 def packed(messages: Sequence[Message]) -> Iterator[list[Message]]:

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from consumidor.errors import DependencyDown, NoSuchQueue
-from consumidor.packing import BATCH, packed
+from consumidor.packing import BATCH, as_entry, packed, size_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -44,9 +44,8 @@ class Outgoing(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes as SQS counts them: body and each attribute's name, type and value in UTF-8."""
-        extra = sum(len(name.encode()) + len(b"String") + len(value.encode()) for name, value in self.attributes.items())
-        return len(self.body.encode()) + extra
+        """Bytes as SQS counts them."""
+        return size_of(self.body, self.attributes)
 
 
 def receive(sqs: "SQSClient", url: str, *, limit: int = BATCH, wait: int = 0, visibility: int = VISIBILITY) -> list[Received]:
@@ -73,7 +72,7 @@ def send(sqs: "SQSClient", url: str, messages: Sequence[Outgoing]) -> list[Depen
     """Send all, as few calls as count and bytes allow; an entry per message says None (sent) or why not. Never raises for the queue."""
     outcomes: list[DependencyDown | None] = []
     for group in packed(messages):
-        entries = [_entry(number, message) for number, message in enumerate(group)]
+        entries = [as_entry(number, message.body, message.attributes) for number, message in enumerate(group)]
         try:
             done = _successful(_call(sqs.send_message_batch, QueueUrl=url, Entries=entries))
         except DependencyDown as error:
@@ -86,11 +85,6 @@ def send(sqs: "SQSClient", url: str, messages: Sequence[Outgoing]) -> list[Depen
 def _successful(answer: Mapping[str, Any]) -> set[str]:
     """What the queue says it did: an entry that is not named, as in an answer that is none of the queue's, counts as not done."""
     return {entry["Id"] for entry in answer.get("Successful", [])}
-
-
-def _entry(number: int, message: Outgoing) -> dict[str, Any]:
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()}
-    return {"Id": str(number), "MessageBody": message.body, "MessageAttributes": attributes}
 
 
 def send_all(sqs: "SQSClient", url: str, messages: Sequence[Outgoing]) -> None:

@@ -61,7 +61,8 @@ def _hex_key(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _senders(text: str) -> frozenset[str]:
+def senders(text: str) -> frozenset[str]:
+    """Sender ids, comma separated."""
     return frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -199,7 +200,7 @@ KEYS: dict[str, Key] = {
     "BASE_C_URL": Key(_nodes, ..., "Base C, one or more nodes", True),
     "EVENTS_FEED_QUEUE_URL": Key(_URL, ..., "feed queue"),
     "EVENTS_FEED_DLQ_URL": Key(_URL, ..., "feed queue's dead letters"),
-    "INQUIRY_SENDERS": Key(_senders, ..., "SQS sender ids whose bureau_inquiry events count, comma separated"),
+    "INQUIRY_SENDERS": Key(senders, ..., "SQS sender ids whose bureau_inquiry events count, comma separated"),
     "PSEUDONYM_KEY": Key(_hex_key, ..., "makes a person's pseudonym from a CPF (hex, 32 bytes or more)", True),
 }
 

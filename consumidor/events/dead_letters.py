@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from consumidor.packing import packed
+from consumidor.packing import as_entry, packed, size_of
 from consumidor.settings import Settings
 
 LETTER_BYTES = 1024 * 1024 - 1024  # a body's, at most: SQS's limit less room for the attributes
@@ -27,15 +27,13 @@ class Letter(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes as SQS counts them: body and each attribute's name, type and value in UTF-8."""
-        attributes = ((REASON, self.reason), (SENDER, self.sender))
-        return len(self.body.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes)
+        """Bytes as SQS counts them."""
+        return size_of(self.body, self.attributes)
 
-    def entry(self, number: int) -> dict[str, Any]:
-        """As SendMessageBatch takes it."""
-        attributes = ((REASON, self.reason), (SENDER, self.sender))
-        typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes}
-        return {"Id": str(number), "MessageBody": self.body, "MessageAttributes": typed}
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Its message attributes."""
+        return {REASON: self.reason, SENDER: self.sender}
 
 
 class Fingerprint(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,7 +83,7 @@ class DeadLetters:
             from consumidor import aws  # noqa: PLC0415 - see the class
 
             self._sqs = aws.client(self._settings, "sqs")
-        entries = [letter.entry(number) for number, letter in enumerate(group)]
+        entries = [as_entry(number, letter.body, letter.attributes) for number, letter in enumerate(group)]
         answer = self._sqs.send_message_batch(QueueUrl=self._settings.events_feed_dlq_url, Entries=entries)
-        done = {entry["Id"] for entry in answer.get("Successful", [])}  # what is not named there is not there
-        return [entry["Id"] in done for entry in entries]
+        done = {one["Id"] for one in answer.get("Successful", [])}  # what is not named there is not there
+        return [one["Id"] in done for one in entries]

@@ -12,10 +12,12 @@ from rich.progress import Progress
 
 from consumidor import cpf, queues
 from consumidor.errors import CommandError, FieldError, InvalidInput
+from consumidor.json_lines import first_of
 from consumidor.local import credentials
 from consumidor.local.aws import ACCOUNT, FEED_ACCOUNT, Aws
 from consumidor.local.redrive import Senders, send_back
 from consumidor.local.running import read_environment, read_stack
+from consumidor.settings import senders
 
 PEEK_SECONDS = 5  # a dead letter that was looked at is back after this at the latest
 _QUEUES = {"people-requests": "people_requests", "events-feed": "events_feed"}
@@ -62,7 +64,7 @@ def feed_senders(home: Path) -> Senders:
     sent by these.
     """
     environment, client = read_environment(home), cache(lambda account: _sqs(home, account))
-    trusted = frozenset(part.strip() for part in environment.settings["INQUIRY_SENDERS"].split(","))
+    trusted = senders(environment.settings["INQUIRY_SENDERS"])
     if environment.own_credentials:
         me = _aws(home).inquiry_senders()
         return Senders(trusted, me, lambda _: (me, client("")))
@@ -111,7 +113,7 @@ def load_people(home: Path, file: Path) -> dict[str, int]:
         people, records = load.read_people(file), loading.read_people(file)  # each checks all of it before the first is written
     except InvalidInput:
         both = load.wrong_lines(file) + loading.wrong_lines(file)
-        raise CommandError(f"{file}: nothing was loaded. {InvalidInput(load.first_of(_in_order(both)))}") from None
+        raise CommandError(f"{file}: nothing was loaded. {InvalidInput(first_of(_in_order(both)))}") from None
     seals = vault.Vault(_aws(home).kms, settings["BASE_A_KMS_KEY"])
     loaded = load.load(stack["base_a_dsn"], people, vault=seals, pseudonym_key=key)
     loading.load_base_b(stack["base_b_uri"], ((cpf.pseudonym(key, digits), record) for digits, record in records))

@@ -18,14 +18,13 @@ import psycopg
 
 from consumidor import cpf
 from consumidor.errors import DependencyDown, FieldError, InvalidInput
-from consumidor.json_lines import lines
+from consumidor.json_lines import first_of, lines
 from consumidor.people.model import Debt, Person
 from consumidor.people.queries import QUERIES
 from consumidor.people.vault import DataKey, Identity, Vault, ensure_data_key
 from consumidor.problems import faults
 
 CHUNK = 5_000  # people a transaction; two chunks are in memory at a time
-_NAMED_LINES = 50  # wrong fields named in one error
 _decoder = msgspec.json.Decoder(Person)
 _due_on = lru_cache(maxsize=10_000)(dt.date.fromisoformat)
 
@@ -136,12 +135,6 @@ def wrong_lines(file: Path) -> list[FieldError]:
         if (first := seen.setdefault(int(person.cpf), number)) != number:
             wrong.append({"field": f"line {number}: cpf", "detail": f"is that of line {first}"})
     return wrong
-
-
-def first_of(wrong: list[FieldError]) -> list[FieldError]:
-    """As many faults as one error names, and how many more there are."""
-    more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED_LINES} more"}] if len(wrong) > _NAMED_LINES else []
-    return wrong[:_NAMED_LINES] + more
 
 
 def _person(line: bytes) -> Person:

@@ -14,14 +14,13 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from consumidor import cpf
 from consumidor.errors import CommandError, DependencyDown, FieldError, InvalidInput
-from consumidor.json_lines import lines
+from consumidor.json_lines import first_of, lines
 from consumidor.problems import convert
 from consumidor.score.records import Address, Record, document
 from consumidor.score.store import COLLECTION, connect, database_of
 
 BATCH = 1000  # documents in one write
 _DUPLICATE_KEY = 11000
-_NAMED = 50  # wrong fields named in one error
 _OF_BASE_A = frozenset({"cpf", "name", "debts"})
 
 Documents = Iterable[dict[str, Any]]
@@ -38,8 +37,7 @@ def read_people(file: Path) -> Iterator[tuple[str, Record]]:
         CommandError: the file cannot be read.
     """
     if wrong := wrong_lines(file):
-        more: list[FieldError] = [{"field": "and", "detail": f"{len(wrong) - _NAMED} more"}] if len(wrong) > _NAMED else []
-        raise InvalidInput(wrong[:_NAMED] + more)
+        raise InvalidInput(first_of(wrong))
     return (_read_line(line) for _, line in lines(file))
 
 
