@@ -9,6 +9,7 @@ One receiver thread takes responses from the client's queue and hands each to wh
 in this process waits for is given back, so that several processes can share a queue.
 """
 
+import random
 import threading
 import time
 import uuid
@@ -29,6 +30,7 @@ from consumidor.people.model import Deliveries, Delivery, Report, ResponseError
 
 POLL_SECONDS = 10  # one long poll; well under the 30 s after which an unacknowledged response comes again
 UNCLAIMED_SECONDS = 3.0  # how long a response may wait here for a submit under way, which may be about to name it
+APART_SECONDS = 0.5  # at most, after giving back: pollers in step with the queue would each get the other's responses again and again
 WAITING = 100  # responses to earlier requests that one call looks for: well within the 30 s above
 REMEMBERED = 100_000  # answered request ids, to drop repeats
 ATTEMPTS = 5  # of a call that answers 429 or 503, pausing as Retry-After says
@@ -312,7 +314,8 @@ class Consumidor:
                 polled = self._exchange("GET", f"/v1/people/responses?wait={1 if self._unclaimed else POLL_SECONDS}")
                 for delivery in msgspec.json.decode(polled, type=Deliveries).responses:
                     self._take(delivery)
-                self._give_back(UNCLAIMED_SECONDS if self._submitting else 0.0)
+                if self._give_back(UNCLAIMED_SECONDS if self._submitting else 0.0):
+                    self._closed.wait(random.uniform(0.0, APART_SECONDS))  # noqa: S311 - jitter
                 self._acknowledge(everything=True)
             except (ConsumidorError, msgspec.DecodeError) as error:
                 self._fail(error)
@@ -346,7 +349,8 @@ class Consumidor:
         else:
             self._closed.wait(1.0)
 
-    def _give_back(self, older_than: float) -> None:
+    def _give_back(self, older_than: float) -> bool:
+        """Whether there was anything to give back."""
         with self._lock:
             limit = time.monotonic() - older_than
             old = [request_id for request_id, (_, since) in self._unclaimed.items() if since <= limit]
@@ -354,6 +358,7 @@ class Consumidor:
         with suppress(ConsumidorError):  # then they come again a little later
             for start in range(0, len(receipts), 10):
                 self._call("POST", "/v1/people/responses/release", {"receipts": receipts[start : start + 10]})
+        return bool(receipts)
 
     def _acknowledge(self, *, everything: bool = False) -> None:
         while True:

@@ -65,10 +65,6 @@ class Node:
         while kept := self._take():
             kept.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_idle"):  # not so where the constructor raised
-            self.close()
-
     def _take(self) -> http.client.HTTPConnection | None:
         try:
             return self._idle.pop()
@@ -108,6 +104,9 @@ class _Timed(socket.socket):
     """A socket whose waits all end at `ends`, where a plain one's time-out begins anew with every byte that comes."""
 
     ends = math.inf
+
+    def __del__(self) -> None:
+        self.close()  # with its node, and not in the node's own finaliser: of a cycle the collector may end the socket first
 
     def sendall(self, *given: Any) -> None:
         self.settimeout(_left(self.ends))  # the time-out of sending it all

@@ -56,9 +56,9 @@ def test_results_bucket(ministack: AwsServer) -> None:
     stored = ministack.client("s3").head_object(**key)
     assert (stored["ServerSideEncryption"], stored["SSEKMSKeyId"]) == ("aws:kms", ministack.resources.base_a_key)
     gateway = ministack.client("s3", GATEWAY_ACCOUNT)
-    link = gateway.generate_presigned_url("get_object", Params=key, ExpiresIn=1)
+    link = gateway.generate_presigned_url("get_object", Params=key, ExpiresIn=3)
     assert urllib3.request("GET", link).data == b"report"
-    time.sleep(2.1)
+    time.sleep(4.1)
     assert urllib3.request("GET", link).status == 403
     with pytest.raises(ClientError, match="AccessDenied"):
         gateway.put_object(**key, Body=b"forged")

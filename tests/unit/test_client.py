@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ class Api:
         self.keys: list[str] = []
         self.unsent: deque[set[int]] = deque()
         self.posted: list[float] = []
+        self.calls: list[tuple[str, float]] = []  # each with its time
         self._arrived = threading.Condition()
 
     def put(self, request_id: str, **members: Any) -> None:
@@ -37,6 +39,7 @@ class Api:
 
     def request(self, _: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
         """What urllib3 would bring back."""
+        self.calls.append((url.rpartition("/")[2].partition("?")[0], time.monotonic()))
         if self.refusals and "/responses?" in url:
             return Answer(*self.refusals.popleft(), {"title": "refused", "detail": "for the test"})
         sent = json.loads(body) if body else {}
@@ -113,6 +116,22 @@ def test_what_nobody_here_waits_for_is_given_back(api: Api, client: Consumidor) 
     assert client.ask("x", "credit", 5).status == "not_found"
     client.close()
     assert (len(api.acknowledged), len(api.released)) == (1, 1)
+
+
+def test_given_back_is_not_polled_for_in_step(api: Api, client: Consumidor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The poll after a release comes after a pause that varies, or two processes might take each other's responses again and again."""
+    monkeypatch.setattr(library, "APART_SECONDS", 0.2)
+    api.answering = False
+    client.submit("x", "credit")
+    others: list[str] = []
+    for _ in range(12):
+        others.append(str(uuid.uuid4()))
+        api.put(others[-1])
+        until(lambda: len(api.released) == len(others))
+    client.close()
+    pauses = [after - at for (call, at), (_, after) in pairwise(api.calls) if call == "release"]
+    assert max(pauses) - min(pauses) > 0.04
+    assert max(pauses) < 1
 
 
 def test_repeats_are_dropped(api: Api, client: Consumidor) -> None:
