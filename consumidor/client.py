@@ -6,7 +6,7 @@
     client.score("465.092.081-72"); client.latest("465.092.081-72"); list(client.events("465.092.081-72"))
 
 One receiver thread takes responses from the client's queue and hands each to whoever waits for its request id; one that nobody
-in this process waits for is given back, so that several processes can share a queue.
+in this process waits for is given back, so that several processes can share a queue; each such turn costs the response 5 to 7 s.
 """
 
 import random

@@ -16,6 +16,7 @@ DEADLINE = 2.0  # seconds for a read with all its retries, finding a server and 
 TOGETHER = 64  # people in one read
 _POOL = 64  # connections of one process, shared by the requests of its event loop
 _CONNECT_MS = 1000
+_IDLE_MS = 120_000  # then a connection is closed here: what is between, or the server, drops idle ones unseen after 5 minutes or so
 
 log = structlog.get_logger()
 Document = Mapping[str, Any]
@@ -58,7 +59,7 @@ class MongoStore:
 
     def __init__(self, uri: str) -> None:
         self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-            uri, connectTimeoutMS=_CONNECT_MS, maxPoolSize=_POOL, appname="consumidor-score"
+            uri, connectTimeoutMS=_CONNECT_MS, maxIdleTimeMS=_IDLE_MS, maxPoolSize=_POOL, appname="consumidor-score"
         )
         self._database = self._client[database_of(uri)]
         self._asked: list[_Asked] = []
