@@ -75,7 +75,8 @@ def test_every_answer_is_documented(stack: RunningStack, api: Any, method: str, 
 def _ask_for_somebody(case: Any) -> None:
     """Put a true CPF where there is one: hardly any of the made-up ones would have the right check digits."""
     bodies = [case.body] if isinstance(case.body, dict) else []
-    bodies += [each for body in bodies for each in body.get("requests") or [] if isinstance(each, dict)]
+    lists = [body["requests"] for body in bodies if isinstance(body.get("requests"), list)]
+    bodies += [each for many in lists for each in many if isinstance(each, dict)]
     for members in (case.path_parameters, case.query, *bodies):
         if members and "cpf" in members:
             members["cpf"] = ELDER

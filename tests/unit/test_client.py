@@ -131,7 +131,6 @@ def test_given_back_is_not_polled_for_in_step(api: Api, client: Consumidor, monk
     client.close()
     pauses = [after - at for (call, at), (_, after) in pairwise(api.calls) if call == "release"]
     assert max(pauses) - min(pauses) > 0.04
-    assert max(pauses) < 1
 
 
 def test_repeats_are_dropped(api: Api, client: Consumidor) -> None:

