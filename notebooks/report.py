@@ -71,8 +71,7 @@ def results(name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CommandError(f"{name} was not measured: `make {'faults' if name == 'faults' else 'bench'}` does") from error
-    taken = [f"taken on {found['taken_on']}"] if "taken_on" in found else []
-    for text in taken + list(dict.fromkeys(map(where, found.get("contexts", {"": found} if "commit" in found else {}).values()))):
+    for text in dict.fromkeys(map(where, found.get("contexts", {"": found} if "commit" in found else {}).values())):
         print(f"{name:12} {text}")
     return found
 
