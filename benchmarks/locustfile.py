@@ -90,11 +90,11 @@ def target() -> Target:
 @events.init.add_listener
 def _prepare(environment: Environment, **_: Any) -> None:
     """Before any load: whatever is missing ends the run with one line and exit status 1."""
-    # Ctrl-C ends a run as SIGTERM does: Python's own handler would raise in whichever user runs just then, with a traceback.
-    gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
     global _target  # noqa: PLW0603 - Locust makes users without arguments
     if environment.parsed_options is None or _target is not None:
         return
+    # Ctrl-C ends a run as SIGTERM does: Python's own handler would raise in whichever user runs just then, with a traceback.
+    gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
     wanted = MIXES[environment.parsed_options.mix]
     try:
         thresholds = slo.read(environment.parsed_options.slo) if environment.parsed_options.slo else slo.THRESHOLDS

@@ -314,9 +314,10 @@ class Consumidor:
                 polled = self._exchange("GET", f"/v1/people/responses?wait={1 if self._unclaimed else POLL_SECONDS}")
                 for delivery in msgspec.json.decode(polled, type=Deliveries).responses:
                     self._take(delivery)
-                if self._give_back(UNCLAIMED_SECONDS if self._submitting else 0.0):
-                    self._closed.wait(random.uniform(0.0, APART_SECONDS))  # noqa: S311 - jitter
+                gave_back = self._give_back(UNCLAIMED_SECONDS if self._submitting else 0.0)
                 self._acknowledge(everything=True)
+                if gave_back:
+                    self._closed.wait(random.uniform(0.0, APART_SECONDS))  # noqa: S311 - jitter
             except (ConsumidorError, msgspec.DecodeError) as error:
                 self._fail(error)
             with self._lock:

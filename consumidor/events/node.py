@@ -106,7 +106,9 @@ class _Timed(socket.socket):
     ends = math.inf
 
     def __del__(self) -> None:
-        self.close()  # with its node, and not in the node's own finaliser: of a cycle the collector may end the socket first
+        # With its node, and not in the node's own finaliser: of a cycle the collector may end the socket first.
+        if self.fileno() >= 0:  # not so where it is closed, or its constructor raised
+            self.close()
 
     def sendall(self, *given: Any) -> None:
         self.settimeout(_left(self.ends))  # the time-out of sending it all

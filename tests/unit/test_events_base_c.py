@@ -238,6 +238,13 @@ def test_the_deadline_over_tls(tmp_path: Path) -> None:
         ends_at_its_deadline(f"https://{address}{ca}")
 
 
+def test_a_socket_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is Base C down and no more: nothing is said of a socket half made when it is dropped."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(9999, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))])
+    with pytest.raises(DependencyDown):
+        BaseC("http://localhost:9200", deadline=0.6).request("GET", "/latest")
+
+
 def test_a_slow_node_leaves_time_for_another(node: Callable[..., Node]) -> None:
     """Of two nodes one is slow: the other answers within the deadline, and is asked first from then on."""
     well = node()
